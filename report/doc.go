@@ -1,0 +1,2 @@
+// Package report renders an analyze.Result for people and programs.
+package report
