@@ -23,7 +23,7 @@ type Snapshot struct {
 	Memory   *Memory   // nil: not captured
 	Mappings []Mapping // sorted by start
 	FDs      []FD      // sorted by number
-	Sockets  []Socket  // sorted by SocketKey
+	Sockets  []Socket  // sorted by protocol, local, remote, inode
 	JVM      *JVM      // nil: not a JVM, or not reachable
 	Heap     *Heap     // nil: no heap evidence
 }
@@ -233,6 +233,16 @@ const (
 	TimerPersist    Timer = "persist" // zero-window probes
 )
 
+// Seen says in which readings of the connection table a socket was there.
+type Seen string
+
+// The values of Seen.
+const (
+	SeenBoth   Seen = "both"
+	SeenBefore Seen = "before" // gone at the second reading
+	SeenAfter  Seen = "after"  // not there at the first
+)
+
 // Socket is the kernel's row for one socket of the target.
 type Socket struct {
 	Protocol Protocol       `json:"protocol"`
@@ -242,6 +252,10 @@ type Socket struct {
 	Inode    uint64         `json:"inode"` // 0: in the accept queue, or owned by no process
 	// Cookie is sock_diag's unique id of the socket; 0 when unknown.
 	Cookie uint64 `json:"cookie,omitempty"`
+	// Seen says in which of two readings around a heap step the socket was
+	// there; "" when the table was read once. Figures are those of the first
+	// reading that has it, because a pause makes ages grow.
+	Seen Seen `json:"seen,omitempty"`
 	// FDs are the target's descriptors for this socket; empty when it has none
 	// or the fd table could not be read.
 	FDs []int `json:"fds"`
