@@ -1,0 +1,118 @@
+package heap
+
+import "net/netip"
+
+// Result is what a walk over a heap found: each off-heap allocation, its
+// holder and its connection. It has the shape of a snapshot's heap section;
+// capture converts it.
+type Result struct {
+	Complete bool   // false: truncated or damaged; what was read is kept
+	Reason   string // set unless Complete
+	Objects  int64  // objects read; -1 when not known
+	Bytes    int64  // bytes of input read; -1 when not known
+
+	Counters []Counter // sorted by name
+	Checks   []Check   // sorted by name
+	Warnings []string
+
+	Holders     []Holder     // indexed by Allocation.Holder
+	Connections []Connection // indexed by Allocation.Connection
+	Allocations []Allocation // sorted by address, bytes, fate
+
+	// Retainers is the tree of who would free how much if it were gone: exact
+	// retained off-heap sizes, by dominators. Nil when roots are not known.
+	Retainers *Retainer
+}
+
+// Kind says how an allocation was made. The values are those of a snapshot.
+type Kind string
+
+// The kinds of allocation.
+const (
+	KindDirect    Kind = "direct"     // java.nio direct buffer with a Cleaner
+	KindNoCleaner Kind = "no-cleaner" // Netty no-cleaner, JNI, or a JDK 24+ temporary buffer
+	KindPooled    Kind = "pooled"     // a buffer, or a free part, of a pool's chunk
+	KindMapped    Kind = "mapped"     // a mapped file
+	KindForeign   Kind = "foreign"    // java.lang.foreign segment
+)
+
+// Fate says what became of an allocation; each has exactly one. The values are
+// those of a snapshot.
+type Fate string
+
+// The fates, in the order allocations of one address and size are sorted.
+const (
+	FateConnection   Fate = "connection"
+	FateApplication  Fate = "application"
+	FateLost         Fate = "lost"
+	FateUnreachable  Fate = "unreachable"
+	FateThreadCache  Fate = "thread-cache"
+	FatePoolFree     Fate = "pool-free"
+	FateRuntime      Fate = "runtime"
+	FateUnattributed Fate = "unattributed"
+)
+
+// Allocation is one piece of off-heap memory. The chunk of a pool is not one:
+// its live buffers are, and the rest of it appears as up to three rows of fate
+// lost, thread-cache and pool-free, so that the rows of a chunk sum to its size.
+type Allocation struct {
+	Address    uint64 // native; of a Remainder, the chunk's
+	Bytes      int64
+	Kind       Kind
+	Fate       Fate
+	Remainder  bool   // stands for a part of a chunk rather than for one buffer
+	Chunk      uint64 // of a pooled one: the native address of its chunk
+	Holder     int    // index of its holder path; -1 when it has none
+	Connection int    // index of its connection; -1 when it has none
+	Sharers    int    // connections at equal distance, when more than one
+}
+
+// Holder is the object path that keeps allocations alive, from the connection
+// or root down. Allocations with equal paths share one.
+type Holder struct {
+	Path []string // "fully.qualified.Class.field" a step
+	Root string   // "connection", "static", "thread", "jni", "other root"; "" when unknown
+}
+
+// Connection is the heap object that stands for a connection.
+type Connection struct {
+	Class     string // of the outermost object
+	Object    uint64 // its address in the heap
+	FD        *int   // nil: not known
+	Closed    *bool  // nil: not known
+	State     string // from the class's ST_ constants, lower case
+	Listening bool
+	Local     netip.AddrPort
+	Remote    netip.AddrPort
+	Reachable *bool            // nil: not known
+	Evidence  map[string]int64 // by "SimpleClass.field"
+	Labels    map[string]string
+}
+
+// Counter is a figure the target keeps itself, e.g.
+// "java.nio.Bits.RESERVED_MEMORY".
+type Counter struct {
+	Name  string
+	Value int64
+	Known bool
+}
+
+// Check compares two ways of learning one figure inside a heap.
+type Check struct {
+	Name     string
+	Expected int64
+	Actual   int64
+	OK       bool
+}
+
+// Retainer is one step of the tree of retained sizes: all objects at one
+// "Class.field" below one parent step. What it retains would be freed if they
+// were gone.
+type Retainer struct {
+	Step        string // "" at the top
+	Root        string // of a child of the top: as Holder.Root
+	Objects     int64  // objects that stand at this step
+	Allocations int64  // allocations they retain
+	Bytes       int64  // off-heap bytes they retain, those of Children included
+	Children    []*Retainer
+}
