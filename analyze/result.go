@@ -68,9 +68,10 @@ func States() []State {
 }
 
 // Delta is one figure over the inputs: in the first snapshot, in the last, and
-// what became of the first's share. Head = Retained + New and
-// Base = Retained + Freed wherever all are known. The report of one snapshot
-// has Head alone.
+// what became of the first's share. Head = Retained + New wherever all are
+// known. Base = Retained + Freed for the total and for a connection; in a row
+// by state, fate or holder a retained allocation counts where it is now, and
+// may have come from another row. The report of one snapshot has Head alone.
 type Delta struct {
 	Base     Int `json:"base"`
 	Head     Int `json:"head"`
@@ -99,6 +100,7 @@ type Result struct {
 	Connections    []ConnectionRow  `json:"connections"`
 	Transitions    []Transition     `json:"transitions"`
 	Findings       []Finding        `json:"findings"`
+	Trends         []Trend          `json:"trends"` // three snapshots or more
 	Reconciliation []Reconciliation `json:"reconciliation"`
 	Sources        []SourceRow      `json:"sources"`
 	Warnings       []string         `json:"warnings"`
@@ -117,15 +119,23 @@ type Input struct {
 
 // Summary is the verdict and the totals it rests on.
 type Summary struct {
-	Verdict              Verdict    `json:"verdict"`
-	Confidence           Confidence `json:"confidence"`
-	Reasons              []string   `json:"reasons"` // sentences, the decisive one first
-	NextSteps            []string   `json:"next_steps"`
-	Bytes                Delta      `json:"bytes"`       // all allocations but those of fate runtime
-	Allocations          Delta      `json:"allocations"` // likewise
-	Connections          Pair       `json:"connections"`
-	ElapsedSeconds       Float      `json:"elapsed_seconds"`
-	GrowthBytesPerSecond Float      `json:"growth_bytes_per_second"`
+	Verdict        Verdict    `json:"verdict"`
+	Confidence     Confidence `json:"confidence"`
+	Reasons        []string   `json:"reasons"` // sentences, the decisive one first
+	NextSteps      []string   `json:"next_steps"`
+	Bytes          Delta      `json:"bytes"`       // all allocations but those of fate runtime
+	Allocations    Delta      `json:"allocations"` // likewise
+	Connections    Pair       `json:"connections"`
+	ElapsedSeconds Float      `json:"elapsed_seconds"`
+	// RetainedBytes are those that something keeps in use: of fate connection,
+	// application, lost or unattributed; not a pool's reserve, not garbage.
+	RetainedBytes Delta `json:"retained_bytes"`
+	// GrowthBytesPerSecond is the growth of RetainedBytes.
+	GrowthBytesPerSecond Float `json:"growth_bytes_per_second"`
+	// ClosedConnections ended between base and head: gone, closed, or closed by
+	// their peer. Growth for each of them is what tells a leak from warm-up.
+	ClosedConnections              Int   `json:"closed_connections"`
+	GrowthBytesPerClosedConnection Float `json:"growth_bytes_per_closed_connection"`
 }
 
 // StateRow is one lifecycle state: the connections in it in each snapshot, and
@@ -176,7 +186,9 @@ type ConnectionRow struct {
 	Allocations Delta            `json:"allocations"`
 	Bytes       Delta            `json:"bytes"`
 	Socket      *snapshot.Socket `json:"socket,omitempty"` // at the head, else the base
-	Evidence    map[string]int64 `json:"evidence,omitempty"`
+	// Evidence and Labels are what the heap says of the connection.
+	Evidence map[string]int64  `json:"evidence,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
 }
 
 // Transition counts the connections that went from one state to another, and
@@ -188,6 +200,33 @@ type Transition struct {
 	BaseBytes     Int   `json:"base_bytes"`
 	HeadBytes     Int   `json:"head_bytes"`
 	RetainedBytes Int   `json:"retained_bytes"`
+}
+
+// Shape says how a figure moved over three snapshots or more.
+type Shape string
+
+// The shapes of a trend.
+const (
+	Rising      Shape = "rising"       // the interval of its slope lies above zero
+	LevelingOff Shape = "leveling-off" // it rose and has stopped: warm-up
+	Flat        Shape = "flat"
+	Falling     Shape = "falling"
+	Undecided   Shape = "undecided" // too few snapshots, or too much scatter
+)
+
+// Trend is one figure over three snapshots or more: the Theil–Sen slope, which
+// single outliers do not move, with its 90 % confidence interval.
+type Trend struct {
+	Of      string `json:"of"`  // total, state, fate, holder, connection, counter
+	Key     string `json:"key"` // which one
+	Per     string `json:"per"` // second, closed-connection
+	Samples int64  `json:"samples"`
+	Shape   Shape  `json:"shape"`
+	// Slope is in bytes; Low and High are unknown with fewer than four samples.
+	Slope  Float `json:"slope_bytes"`
+	Low    Float `json:"low_bytes"`
+	High   Float `json:"high_bytes"`
+	Values []Int `json:"values_bytes"` // one for each input
 }
 
 // Severity ranks a finding.
