@@ -265,7 +265,3 @@ func b2i(b bool) int {
 	}
 	return 0
 }
-
-func shortClass(name string) string {
-	return name[strings.LastIndexByte(name, '.')+1:]
-}

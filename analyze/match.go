@@ -64,7 +64,10 @@ func compareIdentity(a, b *snapshot.Allocation) int {
 	if a.Remainder {
 		return cmp.Compare(a.Fate, b.Fate)
 	}
-	return cmp.Compare(a.Bytes, b.Bytes)
+	// What is the JVM's own stands outside the total, so it never turns into
+	// something else.
+	own := func(x *snapshot.Allocation) int { return b2i(x.Fate == snapshot.FateRuntime) }
+	return cmp.Or(cmp.Compare(a.Bytes, b.Bytes), cmp.Compare(own(a), own(b)))
 }
 
 // connectionPair is one connection in two snapshots; -1 where it is not there.

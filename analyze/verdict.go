@@ -275,7 +275,7 @@ func (v *verdicts) mostGrown(grew bool) {
 			continue
 		}
 		if net, ok := growth(h.Bytes); ok && net > 0 && len(h.Path) > 0 {
-			v.say("most of the growth (%s) is held through %s", size(net), shortClass(h.Path[len(h.Path)-1]))
+			v.say("most of the growth (%s) is held through %s", size(net), shortStep(h.Path[len(h.Path)-1]))
 		}
 		return
 	}

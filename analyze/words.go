@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // size writes a number of bytes for a sentence: three figures and a binary
@@ -45,4 +46,17 @@ func plural(n int, word string) string {
 		return word
 	}
 	return word + "s"
+}
+
+// shortStep leaves the package out of a "package.Class.field" step.
+func shortStep(step string) string {
+	field := strings.LastIndexByte(step, '.')
+	if field < 0 {
+		return step
+	}
+	return shortClass(step[:field]) + step[field:]
+}
+
+func shortClass(name string) string {
+	return name[strings.LastIndexByte(name, '.')+1:]
 }

@@ -1,0 +1,125 @@
+package analyze
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/leakscope/leakscope/snapshot"
+)
+
+func known[T any](v T) snapshot.Optional[T] { return snapshot.Known(v) }
+
+// established is a healthy socket on which a byte moved a moment ago.
+func established(change func(*snapshot.Socket)) snapshot.Socket {
+	s := snapshot.Socket{
+		Protocol: snapshot.TCP4, State: snapshot.Established, Inode: 100, FDs: []int{10},
+		Local: netip.MustParseAddrPort("127.0.0.1:9000"), Remote: netip.MustParseAddrPort("127.0.0.1:40000"),
+		ReceiveQueueBytes: known[int64](0), SendQueueBytes: known[int64](0), NotSentBytes: known[int64](0),
+		Timer: snapshot.TimerNone, Retransmits: known[int64](0), Probes: known[int64](0),
+		LastSendSeconds: known(0.1), LastReceiveSeconds: known(0.1), LastAckSeconds: known(0.1),
+	}
+	if change != nil {
+		change(&s)
+	}
+	return s
+}
+
+func TestLifecycleState(t *testing.T) {
+	queued := func(evidence map[string]int64) *snapshot.HeapConnection {
+		return &snapshot.HeapConnection{Evidence: evidence}
+	}
+	tests := []struct {
+		name   string
+		socket snapshot.Socket
+		heap   *snapshot.HeapConnection
+		want   State
+		reason string // part of it
+	}{
+		{name: "listening", socket: established(func(s *snapshot.Socket) { s.State = snapshot.Listen }), want: StateListening},
+		{name: "connecting", socket: established(func(s *snapshot.Socket) { s.State = snapshot.SynSent }), want: StateOpening},
+		{name: "accept queue", socket: established(func(s *snapshot.Socket) { s.Inode = 0 }), want: StateOpening, reason: "accept queue"},
+		{name: "active", socket: established(nil), want: StateActive},
+		{name: "idle", socket: established(func(s *snapshot.Socket) {
+			s.LastSendSeconds, s.LastReceiveSeconds = known(29.0), known(30.0)
+		}), want: StateIdle, reason: "no keepalive timer"},
+		{name: "idle with keepalive", socket: established(func(s *snapshot.Socket) {
+			s.LastSendSeconds, s.LastReceiveSeconds, s.Timer = known(29.0), known(30.0), snapshot.TimerKeepalive
+		}), want: StateIdle, reason: "nothing received for 30 s"},
+		{name: "receives only", socket: established(func(s *snapshot.Socket) {
+			s.LastSendSeconds = known(500.0)
+		}), want: StateActive},
+		{name: "full send queue that drains", socket: established(func(s *snapshot.Socket) {
+			s.SendQueueBytes, s.NotSentBytes = known[int64](3<<20), known[int64](1<<20)
+		}), want: StateActive},
+		{name: "full send queue that stands", socket: established(func(s *snapshot.Socket) {
+			s.SendQueueBytes, s.NotSentBytes, s.LastSendSeconds = known[int64](3<<20), known[int64](1<<20), known(5.0)
+		}), want: StateStalled},
+		{name: "closed window", socket: established(func(s *snapshot.Socket) {
+			s.Timer, s.SendQueueBytes, s.Retransmits = snapshot.TimerPersist, known[int64](3900000), known[int64](0)
+		}), want: StateStalled, reason: "persist"},
+		{name: "exhausted stream window, empty kernel queues", socket: established(func(s *snapshot.Socket) {
+			s.LastSendSeconds, s.LastReceiveSeconds = known(60.0), known(60.0)
+		}), heap: queued(map[string]int64{"FlowState.pendingBytes": 1 << 20, "FlowState.window": 0}), want: StateStalled, reason: "HTTP/2 window"},
+		{name: "pending bytes with window left", socket: established(nil), heap: queued(map[string]int64{"FlowState.pendingBytes": 1 << 20, "FlowState.window": 65535}), want: StateActive},
+		{name: "stream limit", socket: established(nil), heap: queued(map[string]int64{"StreamBufferingEncoder.pendingStreams": 7}), want: StateStalled, reason: "7 streams"},
+		{name: "vanished peer, retransmits", socket: established(func(s *snapshot.Socket) {
+			s.Timer, s.Retransmits, s.LastAckSeconds, s.SendQueueBytes = snapshot.TimerRetransmit, known[int64](6), known(20.0), known[int64](25000)
+		}), want: StateUnreachable, reason: "6 retries"},
+		{name: "vanished peer, window probes", socket: established(func(s *snapshot.Socket) {
+			s.Timer, s.Probes, s.LastAckSeconds, s.SendQueueBytes = snapshot.TimerPersist, known[int64](5), known(20.0), known[int64](25000)
+		}), want: StateUnreachable},
+		{name: "a burst of loss", socket: established(func(s *snapshot.Socket) {
+			s.Timer, s.Retransmits, s.LastAckSeconds = snapshot.TimerRetransmit, known[int64](4), known(0.4)
+		}), want: StateActive},
+		{name: "unanswered keepalive", socket: established(func(s *snapshot.Socket) {
+			s.Timer, s.Probes = snapshot.TimerKeepalive, known[int64](3)
+		}), want: StateUnreachable, reason: "keepalive"},
+		{name: "close-wait, EOF unread", socket: established(func(s *snapshot.Socket) {
+			s.State, s.ReceiveQueueBytes = snapshot.CloseWait, known[int64](4097)
+		}), want: StatePeerClosed, reason: "EOF unread, 4097 bytes"},
+		{name: "close-wait, the FIN alone", socket: established(func(s *snapshot.Socket) {
+			s.State, s.ReceiveQueueBytes = snapshot.CloseWait, known[int64](1)
+		}), want: StatePeerClosed, reason: "EOF read, never closed"},
+		{name: "close-wait with unsent data", socket: established(func(s *snapshot.Socket) {
+			s.State, s.SendQueueBytes, s.Timer = snapshot.CloseWait, known[int64](3900000), snapshot.TimerPersist
+		}), want: StatePeerClosed, reason: "3900000 bytes unsent"},
+		{name: "fin-wait", socket: established(func(s *snapshot.Socket) { s.State = snapshot.FinWait2 }), want: StateClosing},
+		{name: "time-wait", socket: established(func(s *snapshot.Socket) { s.State = snapshot.TimeWait }), want: StateClosing},
+		{name: "no ages", socket: established(func(s *snapshot.Socket) {
+			s.LastSendSeconds, s.LastReceiveSeconds = Float{}, Float{}
+		}), want: StateUnknown, reason: "ages"},
+		{name: "a state of a later kernel", socket: established(func(s *snapshot.Socket) { s.State = "BOUND_INACTIVE" }), want: StateUnknown, reason: "BOUND_INACTIVE"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := judgeSocket(&test.socket, test.heap, 10)
+			if got.state != test.want || !strings.Contains(got.reason, test.reason) {
+				t.Errorf("state %s (%s), want %s (…%s…)", got.state, got.reason, test.want, test.reason)
+			}
+		})
+	}
+}
+
+func TestLifecycleStateWithoutSocket(t *testing.T) {
+	remote := netip.MustParseAddrPort("10.0.0.1:1")
+	tests := []struct {
+		name        string
+		heap        snapshot.HeapConnection
+		haveSockets bool
+		want        State
+	}{
+		{"says closed", snapshot.HeapConnection{Closed: known(true), Remote: remote}, true, StateClosed},
+		{"says closed, table not read", snapshot.HeapConnection{Closed: known(true), Remote: remote}, false, StateClosed},
+		{"says open, no such socket", snapshot.HeapConnection{Closed: known(false), Remote: remote}, true, StateClosed},
+		{"says open, table not read", snapshot.HeapConnection{Closed: known(false), Remote: remote}, false, StateUnknown},
+		{"never connected", snapshot.HeapConnection{Closed: known(false)}, true, StateOpening},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := judgeHeapOnly(&test.heap, test.haveSockets, "because"); got.state != test.want {
+				t.Errorf("state %s (%s), want %s", got.state, got.reason, test.want)
+			}
+		})
+	}
+}
