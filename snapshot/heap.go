@@ -15,6 +15,10 @@ type Heap struct {
 	Checks   []Check         `json:"checks"`   // sorted by name
 	Warnings []string        `json:"warnings"`
 
+	// Retainers is the tree of who would free how much if it were gone; nil
+	// when the heap's roots were not known.
+	Retainers *Retainer `json:"retainers,omitempty"`
+
 	Holders     []Holder         `json:"-"` // indexed by Allocation.Holder
 	Connections []HeapConnection `json:"-"` // indexed by Allocation.Connection
 	Allocations []Allocation     `json:"-"` // sorted by address, bytes, fate
@@ -119,4 +123,16 @@ type Check struct {
 	Expected int64  `json:"expected"`
 	Actual   int64  `json:"actual"`
 	OK       bool   `json:"ok"`
+}
+
+// Retainer is one step of the tree of retained sizes: all objects at one
+// "Class.field" below one parent step. What it retains would be freed if they
+// were gone.
+type Retainer struct {
+	Step        string      `json:"step"`           // "" at the top
+	Root        string      `json:"root,omitempty"` // of a child of the top: as Holder.Root
+	Objects     int64       `json:"objects"`        // objects that stand at this step
+	Allocations int64       `json:"allocations"`    // allocations they retain
+	Bytes       int64       `json:"bytes"`          // off-heap bytes they retain, Children included
+	Children    []*Retainer `json:"children,omitempty"`
 }
