@@ -120,6 +120,7 @@ func (c *comparison) result() *Result {
 		Transitions:    c.transitionRows(),
 		Findings:       []Finding{},
 		Reconciliation: c.reconcile(),
+		Residency:      c.residencyRows(),
 		Sources:        c.sourceRows(),
 	}
 	r.Trends = c.trends()

@@ -102,6 +102,7 @@ type Result struct {
 	Findings       []Finding        `json:"findings"`
 	Trends         []Trend          `json:"trends"` // three snapshots or more
 	Reconciliation []Reconciliation `json:"reconciliation"`
+	Residency      []Residency      `json:"residency"` // empty: rss could not be split
 	Sources        []SourceRow      `json:"sources"`
 	Warnings       []string         `json:"warnings"`
 }
@@ -272,6 +273,16 @@ type Reconciliation struct {
 	Covers          string `json:"covers"`           // what it counts
 	Explanation     string `json:"explanation"`      // what the difference is
 	Source          string `json:"source"`
+}
+
+// Residency is one part of the process's resident memory. The parts sum to rss;
+// unexplained takes what is left, and is negative when pages went away between
+// the reading of rss and that of the mappings.
+type Residency struct {
+	Part      string `json:"part"`
+	BaseBytes Int    `json:"base_bytes"`
+	HeadBytes Int    `json:"head_bytes"`
+	Source    string `json:"source"`
 }
 
 // SourceRow is one source in one input.
