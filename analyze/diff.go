@@ -118,12 +118,12 @@ func (c *comparison) result() *Result {
 		Holders:        c.holderRows(),
 		Connections:    c.connectionRows(),
 		Transitions:    c.transitionRows(),
-		Findings:       []Finding{},
 		Reconciliation: c.reconcile(),
 		Residency:      c.residencyRows(),
 		Sources:        c.sourceRows(),
 	}
 	r.Trends = c.trends()
+	r.Findings = append([]Finding{}, c.findings(r)...)
 	r.Summary = c.summary(r)
 	r.Warnings = c.allWarnings()
 	return r

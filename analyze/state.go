@@ -138,28 +138,6 @@ func judgeStalled(s *snapshot.Socket, h *snapshot.HeapConnection) (judgement, bo
 	return judgement{}, false
 }
 
-// The evidence fields that prove bytes queued in the heap behind exhausted
-// credit; the names are those heap attribution gives.
-const (
-	evidencePendingBytes = "FlowState.pendingBytes" // HTTP/2: bytes waiting for stream or connection window
-	evidenceWindow       = "FlowState.window"       // the least window among streams with pending bytes
-	evidencePending      = "StreamBufferingEncoder.pendingStreams"
-	evidenceUnwritable   = "ChannelOutboundBuffer.unwritable"
-	evidenceOutbound     = "ChannelOutboundBuffer.totalPendingSize"
-)
-
-func creditExhausted(h *snapshot.HeapConnection) (string, bool) {
-	if pending := h.Evidence[evidencePendingBytes]; pending > 0 {
-		if window, ok := h.Evidence[evidenceWindow]; ok && window <= 0 {
-			return fmt.Sprintf("%d bytes queued in the heap behind an exhausted HTTP/2 window; the kernel's queues are empty", pending), true
-		}
-	}
-	if pending := h.Evidence[evidencePending]; pending > 0 {
-		return fmt.Sprintf("%d streams wait for the peer's stream limit", pending), true
-	}
-	return "", false
-}
-
 // judgeHeapOnly derives the state of a heap connection that has no row in the
 // kernel. haveSockets says whether the connection table was read whole.
 func judgeHeapOnly(h *snapshot.HeapConnection, haveSockets bool, why string) judgement {

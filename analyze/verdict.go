@@ -174,7 +174,6 @@ func (c *comparison) settledPeerClosed() tally {
 func (c *comparison) blocked() (tally, int) {
 	var t tally
 	n := 0
-	stuck := func(s State) bool { return s == StateStalled || s == StateUnreachable }
 	for i, p := range c.connections {
 		if p.base < 0 || p.head < 0 || !stuck(c.base.Connections[p.base].State) || !stuck(c.head.Connections[p.head].State) {
 			continue

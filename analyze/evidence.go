@@ -1,0 +1,67 @@
+package analyze
+
+import (
+	"fmt"
+
+	"github.com/leakscope/leakscope/snapshot"
+)
+
+// The evidence fields that findings are decided by: primitive fields of heap
+// objects, named "SimpleClass.field" as heap attribution gives them. Where a
+// connection has several objects of a class, sums are of sizes and counts, and
+// the least is kept of a window.
+const (
+	evidenceUnwritable     = "ChannelOutboundBuffer.unwritable"
+	evidenceOutbound       = "ChannelOutboundBuffer.totalPendingSize"
+	evidenceHighWaterMark  = "WriteBufferWaterMark.high"
+	evidenceAutoRead       = "DefaultChannelConfig.autoRead"
+	evidenceInterestOps    = "SelectionKeyImpl.interestOps"
+	evidencePendingBytes   = "FlowState.pendingBytes"
+	evidenceWindow         = "FlowState.window"
+	evidenceSentQueued     = "TransportState.numSentBytesQueued"
+	evidenceStreams        = "DefaultHttp2Connection.streams"
+	evidencePendingStreams = "StreamBufferingEncoder.pendingStreams"
+	evidenceStreamLimit    = "StreamBufferingEncoder.maxConcurrentStreams"
+	evidenceHalfClosed     = "DefaultStream.halfClosedLocal"
+	evidenceKeepAlive      = "KeepAliveManager"
+	labelMethod            = "grpc.method"
+)
+
+const (
+	// readyLimit is gRPC's: isReady() turns false at that many queued bytes.
+	readyLimit = 32 << 10
+	// defaultHighWaterMark is Netty's.
+	defaultHighWaterMark = 64 << 10
+	// ignoredFactor is how far beyond its limit a queue must be before it
+	// proves that nobody asks: one large message can overshoot a little.
+	ignoredFactor = 16
+)
+
+// creditExhausted reports bytes queued in the heap that the peer's flow control
+// does not let go, although the kernel's queues may be empty.
+func creditExhausted(h *snapshot.HeapConnection) (string, bool) {
+	if pending := h.Evidence[evidencePendingBytes]; pending > 0 {
+		if window, ok := h.Evidence[evidenceWindow]; ok && window <= 0 {
+			return fmt.Sprintf("%d bytes queued in the heap behind an exhausted HTTP/2 window", pending), true
+		}
+	}
+	if pending := h.Evidence[evidencePendingStreams]; pending > 0 {
+		return fmt.Sprintf("%d streams wait for the peer's stream limit", pending), true
+	}
+	return "", false
+}
+
+// ignoresReady reports a sender that goes on although it was told to wait.
+func ignoresReady(h *snapshot.HeapConnection) (text string, ok bool) {
+	if queued := h.Evidence[evidenceSentQueued]; queued > ignoredFactor*readyLimit {
+		return fmt.Sprintf("%s queued on a gRPC stream; isReady() turns false at %s", size(queued), size(readyLimit)), true
+	}
+	high := h.Evidence[evidenceHighWaterMark]
+	if high <= 0 {
+		high = defaultHighWaterMark
+	}
+	if pending := h.Evidence[evidenceOutbound]; h.Evidence[evidenceUnwritable] != 0 && pending > ignoredFactor*high {
+		return fmt.Sprintf("%s queued in ChannelOutboundBuffer; isWritable() turns false at %s", size(pending), size(high)), true
+	}
+	return "", false
+}

@@ -1,0 +1,112 @@
+package analyze
+
+import (
+	"fmt"
+
+	"github.com/leakscope/leakscope/snapshot"
+)
+
+// limit is a bound on memory, and how much of it is used.
+type limit struct {
+	name, source string
+	used, bound  Int
+	series       string // as in Trend.Key of a counter; "" when it has none
+}
+
+// limitsOf lists the limits that a snapshot knows with their use.
+func limitsOf(s *snapshot.Snapshot) []limit {
+	var all []limit
+	if s.JVM != nil && s.Heap != nil {
+		for _, c := range s.Heap.Counters {
+			if row, ok := heapCounter(s.Heap, c); ok {
+				all = append(all, limit{
+					name: "MaxDirectMemorySize", source: c.Name + " and the JVM's flags",
+					used: row.value, bound: s.JVM.MaxDirectMemoryBytes, series: c.Name,
+				})
+			}
+		}
+	}
+	if s.Memory != nil {
+		all = append(all, limit{
+			name: "container memory limit", source: "cgroup",
+			used: s.Memory.CgroupUsedBytes, bound: s.Memory.CgroupLimitBytes, series: "cgroup",
+		})
+	}
+	return all
+}
+
+// The shares of a limit at which it is worth a word.
+const (
+	warnShare   = 0.80
+	errorShare  = 0.95
+	soonSeconds = 3600
+)
+
+// limitFindings tells of limits that are near, or that the present growth
+// reaches soon.
+func (c *comparison) limitFindings(r *Result) []Finding {
+	var all []Finding
+	for _, l := range limitsOf(c.head.Snapshot) {
+		used, okUsed := l.used.Get()
+		bound, okBound := l.bound.Get()
+		if !okUsed || !okBound || bound <= 0 {
+			continue
+		}
+		share := float64(used) / float64(bound)
+		d := Delta{Head: l.used}
+		text := fmt.Sprintf("%s of %s in use (%.0f %%)", size(used), size(bound), share*100)
+		soon := false
+		if c.base != nil {
+			for _, b := range limitsOf(c.base.Snapshot) {
+				if b.name == l.name && b.series == l.series {
+					d.Base = b.used
+				}
+			}
+			var words string
+			words, soon = c.timeLeft(r, l, d, bound-used)
+			text += words
+		}
+		var severity Severity
+		switch {
+		case share >= errorShare:
+			severity = SeverityError
+		case share >= warnShare || soon:
+			severity = SeverityWarning
+		default:
+			continue
+		}
+		f := Finding{
+			ID: CauseNearLimit + "//" + l.name, Cause: CauseNearLimit,
+			Title: "the " + l.name + " is near", Severity: severity, Confidence: Exact, States: []State{}, Bytes: d,
+			Evidence: []Evidence{{Text: text, Source: l.source}},
+			Disproof: "the growth levels off below the limit",
+		}
+		f.Remedy, f.Verify = remedy(CauseNearLimit, "", "")
+		all = append(all, f)
+	}
+	return all
+}
+
+// timeLeft says when the limit is reached at the present rate, and whether
+// that is soon.
+func (c *comparison) timeLeft(r *Result, l limit, d Delta, room int64) (string, bool) {
+	for _, t := range r.Trends {
+		if t.Of != "counter" || t.Key != l.series || t.Per != "second" {
+			continue
+		}
+		low, okLow := t.Low.Get()
+		high, okHigh := t.High.Get()
+		if slope := t.Slope.Or(0); slope > 0 && okLow && okHigh && low > 0 {
+			return fmt.Sprintf("; reached in %s at the present rate (90 %% interval %s to %s)",
+				duration(float64(room)/slope), duration(float64(room)/high), duration(float64(room)/low)), float64(room)/slope < soonSeconds
+		}
+		return "", false
+	}
+	net, ok := growth(d)
+	seconds, okTime := c.elapsed().Get()
+	if !ok || !okTime || seconds <= 0 || net <= c.options.noise(d.Base.Or(0)) {
+		return "", false
+	}
+	left := float64(room) / (float64(net) / seconds)
+	return fmt.Sprintf("; reached in %s if the growth between the two snapshots goes on", duration(left)), left < soonSeconds
+}
