@@ -40,7 +40,7 @@ const (
 	maxPlainStack  = 64 << 20
 	maxZeroedBytes = 4 << 20 // of a library's .bss; libjvm.so has 0.4 MiB
 
-	nearLibc      = 1 << 40
+	nearLibc = 1 << 40
 
 	// Below this a JVM places a heap with compressed references.
 	compressedEnd = 1 << 36
