@@ -1,0 +1,214 @@
+package policy
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/leakscope/leakscope/analyze"
+	"github.com/leakscope/leakscope/snapshot"
+)
+
+func findingMetrics() []Metric {
+	labels := []Label{
+		label("cause", "the root cause", causes),
+		label("form", "the cause's form", nil),
+		label("severity", "how bad", severities),
+		label("confidence", "how it was learned", confidences),
+		label("id", "the stable id", nil),
+	}
+	count := func(analyze.Finding) analyze.Int { return analyze.Int{} }
+	one := func(of func(analyze.Finding) analyze.Int, key string) func(*reading, *metricRef) figure {
+		return func(in *reading, m *metricRef) figure { return in.findings(m, of, key) }
+	}
+	return []Metric{
+		{
+			Name: "findings", Unit: UnitCount, Labels: labels,
+			Meaning: "findings; without whole evidence in every snapshot, at least so many",
+			From:    "findings", read: func(in *reading, m *metricRef) figure { return in.findings(m, count, "") },
+		},
+		{
+			Name: "findings.bytes", Unit: UnitBytes, Labels: labels,
+			Meaning: "bytes behind the findings in the last snapshot; memory that two findings name counts twice",
+			From:    "findings[].bytes.head", read: one(func(f analyze.Finding) analyze.Int { return f.Bytes.Head }, "bytes.head"),
+		},
+		{
+			Name: "findings.connections", Unit: UnitCount, Labels: labels,
+			Meaning: "connections behind the findings in the last snapshot; one that two findings name counts twice",
+			From:    "findings[].connections.head", read: one(func(f analyze.Finding) analyze.Int { return f.Connections.Head }, "connections.head"),
+		},
+	}
+}
+
+// findings counts the selected findings, or sums one of their figures. What
+// was found is there; what was not found may be hidden by missing evidence.
+func (in *reading) findings(m *metricRef, of func(analyze.Finding) analyze.Int, key string) figure {
+	f := figure{confidence: analyze.Exact, from: "findings[]: count"}
+	if key != "" {
+		f.from = "findings[]." + key
+	}
+	in.addEvidence(&f, "", need{heap: true, table: true})
+	sum, known := 0.0, true
+	for i := range in.r.Findings {
+		finding := &in.r.Findings[i]
+		labels := map[string]string{
+			"cause": finding.Cause, "form": finding.Form, "severity": string(finding.Severity),
+			"confidence": string(finding.Confidence), "id": finding.ID,
+		}
+		if slices.ContainsFunc(m.selectors, func(s selector) bool { return !s.matches(labels[s.label]) }) {
+			continue
+		}
+		f.confidence = worst(f.confidence, finding.Confidence)
+		v, ok := of(*finding).Get()
+		switch {
+		case key == "":
+			sum++
+		case ok:
+			sum += float64(v)
+		default:
+			known = false
+		}
+	}
+	f.interval = exactly(sum)
+	f.missing = in.gaps()
+	if !known {
+		f.lacks("a finding's figure is not known")
+	}
+	if len(f.missing) > 0 {
+		f.interval = atLeast(sum)
+	}
+	return f
+}
+
+// The ends of a transition that are no states.
+const (
+	notThereBefore = "new"
+	notThereAfter  = "gone"
+)
+
+func transitionMetrics() []Metric {
+	labels := []Label{
+		label("from", "state in the first snapshot; new: it was not there", append(words(analyze.States()), notThereBefore)),
+		label("to", "state in the last snapshot; gone: it is not there", append(words(analyze.States()), notThereAfter)),
+	}
+	return []Metric{
+		{
+			Name: "transitions.connections", Unit: UnitCount, Labels: labels,
+			Meaning: "connections that went from one state to another between the first snapshot and the last, or stayed",
+			From:    "transitions[].connections", read: readTransitions(false),
+		},
+		{
+			Name: "transitions.kept_bytes", Unit: UnitBytes, Labels: labels,
+			Meaning: "bytes that these connections held before and still hold",
+			From:    "transitions[].retained_bytes", read: readTransitions(true),
+		},
+	}
+}
+
+func readTransitions(bytes bool) func(*reading, *metricRef) figure {
+	return func(in *reading, m *metricRef) figure {
+		from, to := m.on("from"), m.on("to")
+		var rows, slack []analyze.Delta
+		for _, t := range in.r.Transitions {
+			d := analyze.Delta{New: t.RetainedBytes}
+			if !bytes {
+				d.New = snapshot.Known(t.Connections)
+			}
+			start, end := string(t.From), string(t.To)
+			if start == "" {
+				start = notThereBefore
+			}
+			if end == "" {
+				end = notThereAfter
+			}
+			switch {
+			case selected(from, start) && selected(to, end):
+				rows = append(rows, d)
+			case (selected(from, start) || t.From == analyze.StateUnknown) && (selected(to, end) || t.To == analyze.StateUnknown):
+				slack = append(slack, d)
+			}
+		}
+		f := in.amount("new", rows, slack, need{heap: true, whole: true, table: true})
+		f.from = "transitions[" + plural(len(rows), "row") + "].connections"
+		if bytes {
+			f.from = "transitions[" + plural(len(rows), "row") + "].retained_bytes"
+		}
+		return f
+	}
+}
+
+func counterMetrics() []Metric {
+	labels := []Label{label("counter", "the counter's name in the report's reconciliation", nil)}
+	var all []Metric
+	for _, s := range sides[:3] {
+		all = append(all, Metric{
+			Name: s.name + ".counter_bytes", Unit: UnitBytes, Labels: labels, single: true, required: "counter",
+			Meaning: "a counter that the target or the kernel keeps, " + strings.TrimPrefix(s.meaning, "that were "),
+			From:    "reconciliation", read: readCounter(s.name),
+		})
+	}
+	return append(all, Metric{
+		Name: "head.counter_difference_bytes", Unit: UnitBytes, Labels: labels, single: true, required: "counter",
+		Meaning: "a counter less the allocations it should count, in the last snapshot",
+		From:    "reconciliation[].difference_bytes", read: readCounter("difference"),
+	})
+}
+
+func readCounter(side string) func(*reading, *metricRef) figure {
+	return func(in *reading, m *metricRef) figure {
+		name := m.selectors[0].value
+		f := figure{interval: anything, confidence: analyze.Inferred, samples: len(in.inputs)}
+		f.from = "reconciliation[" + name + "]." + map[string]string{"base": "base", "head": "head", "delta": "head - base", "difference": "difference_bytes"}[side]
+		i := slices.IndexFunc(in.r.Reconciliation, func(r analyze.Reconciliation) bool { return r.Counter == name })
+		if i < 0 {
+			var names []string
+			for _, r := range in.r.Reconciliation {
+				names = append(names, r.Counter)
+			}
+			why := "no snapshot has a counter " + quote(name)
+			if near := didYouMean(name, names); near != "" {
+				why += "; " + near
+			} else if len(names) > 0 {
+				why += "; there are " + strings.Join(names[:min(len(names), 10)], ", ")
+			}
+			f.lacks(why)
+			return f
+		}
+		row := &in.r.Reconciliation[i]
+		f.evidence = append(f.evidence, row.Source)
+		if side == "difference" || name == "allocations" { // these rest on the heap walk
+			whole := true
+			for _, e := range []*inputEvidence{in.base, in.head} {
+				if e != nil && e.whyHeap() != "" && (e == in.head || side != "head" && side != "difference") {
+					f.lacks(e.whyHeap())
+					whole = false
+				}
+			}
+			if !whole {
+				return f
+			}
+		}
+		at := func(v analyze.Int, input *inputEvidence) interval {
+			if n, ok := v.Get(); ok {
+				return exactly(float64(n))
+			}
+			if input == nil {
+				f.lacks(in.lacksBase())
+			} else {
+				f.lacks(input.name + ": counter " + name + " was not readable")
+			}
+			return interval{math.Inf(-1), math.Inf(1)}
+		}
+		switch side {
+		case "base":
+			f.interval = at(row.Base, in.base)
+		case "head":
+			f.interval = at(row.Head, in.head)
+		case "delta":
+			f.interval = at(row.Head, in.head).minus(at(row.Base, in.base))
+		default:
+			f.interval = at(row.DifferenceBytes, in.head)
+		}
+		return f
+	}
+}
