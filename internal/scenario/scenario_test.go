@@ -67,12 +67,23 @@ func TestPhases(t *testing.T) {
 			}
 			p.Stop()
 			for _, pid := range family {
-				if _, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid))); err == nil {
+				if alive(pid) {
 					t.Errorf("process %d lives on", pid)
 				}
 			}
 		})
 	}
+}
+
+// alive reports whether a process runs; one that its new parent has not reaped
+// yet does not.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(rest, "Z")
 }
 
 // children lists the child processes of a process.
