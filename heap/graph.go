@@ -101,8 +101,9 @@ type Graph interface {
 	// unknown: ok[i*len(fields)+j] is false. ok has the length of out.
 	Values(nodes []Node, fields []int32, out []uint64, ok []bool) error
 
-	// Static reads a static field by name, as Values does.
-	Static(c ClassID, name string) (value uint64, ok bool)
+	// Static reads a static field by name, as Values does; ok is false when
+	// the class has none of that name.
+	Static(c ClassID, name string) (value uint64, typ Type, ok bool)
 
 	// References calls yield for each strong reference of each node, in the
 	// order of nodes. field is Element for array elements, and the field

@@ -24,33 +24,56 @@ type Result struct {
 	Retainers *Retainer
 }
 
-// Kind says how an allocation was made. The values are those of a snapshot.
-type Kind string
+// Kind says how an allocation was made; String gives a snapshot's word for it.
+type Kind uint8
 
 // The kinds of allocation.
 const (
-	KindDirect    Kind = "direct"     // java.nio direct buffer with a Cleaner
-	KindNoCleaner Kind = "no-cleaner" // Netty no-cleaner, JNI, or a JDK 24+ temporary buffer
-	KindPooled    Kind = "pooled"     // a buffer, or a free part, of a pool's chunk
-	KindMapped    Kind = "mapped"     // a mapped file
-	KindForeign   Kind = "foreign"    // java.lang.foreign segment
+	KindDirect    Kind = iota // java.nio direct buffer with a Cleaner
+	KindNoCleaner             // Netty no-cleaner, JNI, or a JDK 24+ temporary buffer
+	KindPooled                // a buffer, or a free part, of a pool's chunk
+	KindMapped                // a mapped file
+	KindForeign               // java.lang.foreign segment
 )
 
-// Fate says what became of an allocation; each has exactly one. The values are
-// those of a snapshot.
-type Fate string
+var kindNames = [...]string{"direct", "no-cleaner", "pooled", "mapped", "foreign"}
+
+// String returns the word that snapshots use.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return ""
+}
+
+// Fate says what became of an allocation; each has exactly one. String gives a
+// snapshot's word for it.
+type Fate uint8
 
 // The fates, in the order allocations of one address and size are sorted.
 const (
-	FateConnection   Fate = "connection"
-	FateApplication  Fate = "application"
-	FateLost         Fate = "lost"
-	FateUnreachable  Fate = "unreachable"
-	FateThreadCache  Fate = "thread-cache"
-	FatePoolFree     Fate = "pool-free"
-	FateRuntime      Fate = "runtime"
-	FateUnattributed Fate = "unattributed"
+	FateConnection Fate = iota
+	FateApplication
+	FateLost
+	FateUnreachable
+	FateThreadCache
+	FatePoolFree
+	FateRuntime
+	FateUnattributed
 )
+
+var fateNames = [...]string{
+	"connection", "application", "lost", "unreachable",
+	"thread-cache", "pool-free", "runtime", "unattributed",
+}
+
+// String returns the word that snapshots use.
+func (f Fate) String() string {
+	if int(f) < len(fateNames) {
+		return fateNames[f]
+	}
+	return ""
+}
 
 // Allocation is one piece of off-heap memory. The chunk of a pool is not one:
 // its live buffers are, and the rest of it appears as up to three rows of fate
@@ -58,13 +81,13 @@ const (
 type Allocation struct {
 	Address    uint64 // native; of a Remainder, the chunk's
 	Bytes      int64
+	Chunk      uint64 // of a pooled one: the native address of its chunk
+	Holder     int32  // index of its holder path; -1 when it has none
+	Connection int32  // index of its connection; -1 when it has none
+	Sharers    int32  // connections at equal distance, when more than one
 	Kind       Kind
 	Fate       Fate
-	Remainder  bool   // stands for a part of a chunk rather than for one buffer
-	Chunk      uint64 // of a pooled one: the native address of its chunk
-	Holder     int    // index of its holder path; -1 when it has none
-	Connection int    // index of its connection; -1 when it has none
-	Sharers    int    // connections at equal distance, when more than one
+	Remainder  bool // stands for a part of a chunk rather than for one buffer
 }
 
 // Holder is the object path that keeps allocations alive, from the connection

@@ -18,34 +18,37 @@ type wanted struct {
 type role uint8
 
 const (
-	roleNone        role = iota
-	roleBuffer           // a JDK direct buffer or a view of one
-	roleDeallocator      // the thunk that frees a direct buffer
-	roleUnmapper         // the thunk that unmaps a file
-	roleCleanup          // the action that frees a foreign segment
-	roleCleaner          // links a buffer to its thunk
-	rolePooled           // a buffer of a Netty pool
-	roleChunk            // the chunk of a Netty pool
-	roleSubpage          // a run of a chunk cut into equal elements
-	roleCacheEntry       // a freed region that a thread keeps for reuse
-	roleAdaptive         // a buffer of Netty 4.2's adaptive allocator
-	roleAdaptiveChunk    // the chunk of one
-	roleSocket           // a JDK socket or socket channel
-	roleServer           // a JDK server socket channel
-	roleChannel          // a Netty channel
-	roleKey              // a selection key
-	roleAddress          // part of a socket address, or a descriptor
-	roleEvidence         // read as evidence of a cause
+	roleNone          role = iota
+	roleBuffer             // a JDK direct buffer or a view of one
+	roleDeallocator        // the thunk that frees a direct buffer
+	roleUnmapper           // the thunk that unmaps a file
+	roleCleanup            // the action that frees a foreign segment
+	roleCleaner            // links a buffer to its thunk
+	rolePooled             // a buffer of a Netty pool
+	roleChunk              // the chunk of a Netty pool
+	roleSubpage            // a run of a chunk cut into equal elements
+	roleCacheEntry         // a freed region that a thread keeps for reuse
+	roleAdaptive           // a buffer of Netty 4.2's adaptive allocator
+	roleAdaptiveChunk      // the chunk of one
+	roleSocket             // a JDK socket or socket channel
+	roleServer             // a JDK server socket channel
+	roleChannel            // a Netty channel
+	roleKey                // a selection key
+	roleAddress            // part of a socket address, or a descriptor
+	roleCounter            // the value of a counter that a class keeps
+	roleEvidence           // read as evidence of a cause
 )
 
 var wantedClasses = []wanted{
 	// java.nio (java.base)
-	{"java.nio.DirectByteBuffer", roleBuffer, []string{"address", "capacity", "att", "cleaner"}},
+	{"java.nio.DirectByteBuffer", roleBuffer, []string{"address", "capacity", "att", "cleaner", "segment"}},
 	{"java.nio.DirectByteBuffer$Deallocator", roleDeallocator, []string{"address", "size", "capacity"}},
 	{"sun.nio.ch.FileChannelImpl$Unmapper", roleUnmapper, []string{"address", "size", "cap"}},
 	{"jdk.internal.ref.Cleaner", roleCleaner, []string{"thunk"}},
 	{"sun.misc.Cleaner", roleCleaner, []string{"thunk"}},
 	{"jdk.internal.foreign.MemorySessionImpl$ResourceList$ResourceCleanup", roleCleanup, []string{"*"}},
+
+	{"java.util.concurrent.atomic.AtomicLong", roleCounter, []string{"value"}},
 
 	// sun.nio.ch and java.net
 	{"sun.nio.ch.SocketChannelImpl", roleSocket, []string{"fdVal", "state", "closed", "localAddress", "remoteAddress"}},

@@ -1,0 +1,484 @@
+package heap
+
+import (
+	"cmp"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// chunkState is the books of one chunk of a pool.
+type chunkState struct {
+	node     Node
+	memory   Node // the buffer that is its memory
+	address  uint64
+	size     int64
+	free     int64 // by the chunk's own books
+	live     int64 // of reachable buffers
+	cached   int64 // regions that threads keep for reuse
+	subpage  int64 // unused elements of runs cut into elements
+	gone     bool  // the chunk itself is garbage
+	adaptive bool
+	page     int64
+	old      bool // bookkeeping before Netty 4.1.52: a buddy tree
+}
+
+// readChunks reads the chunks of Netty's pools; those of heap memory are left
+// out.
+func (w *walk) readChunks() error {
+	w.chunkAt = map[Node]int32{}
+	w.memories = map[Node]bool{}
+	nodes := w.objects[roleChunk]
+	v, ok, err := w.columns(nodes, "memory", "chunkSize", "freeBytes", "pageSize", "pageShifts")
+	if err != nil {
+		return err
+	}
+	var memories []Node
+	for i, n := range nodes {
+		row, known := v[i*5:i*5+5], ok[i*5:i*5+5]
+		if !known[0] || !known[1] || Node(row[0]) == None || w.roleOf(Node(row[0])) != roleBuffer {
+			continue
+		}
+		page := int64(row[3])
+		if !known[3] || page <= 0 {
+			page = 1 << min(row[4], 40)
+		}
+		w.chunkAt[n] = int32(len(w.chunks))
+		w.chunks = append(w.chunks, chunkState{
+			node: n, size: int64(row[1]), free: int64(row[2]), page: page,
+			old: w.fieldNumber(w.g.Class(n), "memoryMap") >= 0,
+		})
+		memories = append(memories, Node(row[0]))
+	}
+	// Netty 4.2's adaptive chunks keep their memory in a buffer of their own.
+	nodes = w.objects[roleAdaptiveChunk]
+	if v, ok, err = w.columns(nodes, "capacity", "allocatedBytes", "delegate"); err != nil {
+		return err
+	}
+	for i, n := range nodes {
+		row, known := v[i*3:i*3+3], ok[i*3:i*3+3]
+		if !known[0] {
+			continue
+		}
+		delegate := Node(row[2])
+		if !known[2] || delegate == None {
+			delegate = w.follow(n, "delegate")
+		}
+		memory := w.follow(delegate, "buffer")
+		if memory == None || w.roleOf(memory) != roleBuffer {
+			continue
+		}
+		w.chunkAt[n] = int32(len(w.chunks))
+		w.chunks = append(w.chunks, chunkState{
+			node: n, size: int64(row[0]), free: int64(row[0]) - int64(row[1]), adaptive: true,
+		})
+		memories = append(memories, memory)
+	}
+	addresses, _, err := w.columnsOf(memories, "address")
+	if err != nil {
+		return err
+	}
+	bases, _, err := w.refs(memories, "att")
+	if err != nil {
+		return err
+	}
+	for i, m := range memories {
+		w.chunks[i].memory = m
+		w.chunks[i].address = addresses[i]
+		w.memories[m] = true
+		if bases[i] != None {
+			w.memories[bases[i]] = true
+		}
+	}
+	return nil
+}
+
+// follow returns the object that a field of n refers to, by the references the
+// graph holds.
+func (w *walk) follow(n Node, name string) Node {
+	if n == None {
+		return None
+	}
+	found := None
+	l := w.layout(w.g.Class(n))
+	_ = w.g.References([]Node{n}, func(_ Node, field int32, to Node) {
+		if field >= 0 && int(field) < len(l) && l[field].Name == name && found == None {
+			found = to
+		}
+	})
+	return found
+}
+
+// readAllocations finds the allocations and the objects that stand for them.
+func (w *walk) readAllocations() error {
+	for i := range w.chunks {
+		yes, known := w.reachable(w.chunks[i].node)
+		w.chunks[i].gone = known && !yes
+	}
+	if err := w.readBuffers(); err != nil {
+		return err
+	}
+	if err := w.readForeign(); err != nil {
+		return err
+	}
+	if err := w.readPooled(); err != nil {
+		return err
+	}
+	return w.readBooks()
+}
+
+// thunk is what frees an allocation.
+type thunk struct {
+	address, size uint64
+	mapped        bool
+	used          bool
+}
+
+// readBuffers reads direct buffers and their deallocators. A buffer without
+// one is an allocation of its own, unless it lies within another.
+func (w *walk) readBuffers() error {
+	// Thunks and Cleaners are found by node through a table: there can be
+	// millions.
+	place := make([]uint32, w.g.Len()) // by Node: index + 1 in its role's list
+	var thunks []thunk
+	add := func(r role, mapped bool, size string) error {
+		nodes := w.objects[r]
+		v, ok, err := w.columns(nodes, "address", "size", size)
+		if err != nil {
+			return err
+		}
+		for i, n := range nodes {
+			t := thunk{address: v[i*3], size: v[i*3+1], mapped: mapped}
+			if !ok[i*3+1] {
+				t.size = v[i*3+2]
+			}
+			thunks = append(thunks, t)
+			place[n] = uint32(len(thunks))
+			if t.address != 0 && !mapped {
+				w.thunkBytes += int64(t.size)
+			}
+		}
+		return nil
+	}
+	if err := add(roleDeallocator, false, "capacity"); err != nil {
+		return err
+	}
+	if err := add(roleUnmapper, true, "cap"); err != nil {
+		return err
+	}
+	cleaners := w.objects[roleCleaner]
+	thunkOf, _, err := w.columns(cleaners, "thunk")
+	if err != nil {
+		return err
+	}
+	for i, n := range cleaners {
+		place[n] = uint32(i + 1)
+	}
+	var byAddress map[uint64]*thunk
+	// find returns what frees the buffer with this cleaner and address, nil
+	// when that is not known.
+	find := func(cleaner Node, address uint64) *thunk {
+		if w.roleOf(cleaner) == roleCleaner && place[cleaner] > 0 {
+			n := thunkOf[place[cleaner]-1]
+			if n == uint64(None) || place[n] == 0 {
+				return nil
+			}
+			if r := w.roleOf(Node(n)); r != roleDeallocator && r != roleUnmapper {
+				return nil
+			}
+			return &thunks[place[n]-1]
+		}
+		// No Cleaner of a kind known here: join by address.
+		if byAddress == nil {
+			byAddress = map[uint64]*thunk{}
+			for i := range thunks {
+				if t := &thunks[i]; t.address != 0 {
+					byAddress[t.address] = t
+				}
+			}
+		}
+		return byAddress[address]
+	}
+
+	buffers := w.objects[roleBuffer]
+	v, ok, err := w.columns(buffers, "address", "capacity", "att", "cleaner", "segment")
+	if err != nil {
+		return err
+	}
+	inUse := map[Node]bool{} // memory of chunks that are not garbage
+	for i := range w.chunks {
+		if c := &w.chunks[i]; !c.gone {
+			inUse[c.memory] = true
+		}
+	}
+	var bare []anchor
+	for i, n := range buffers {
+		row, known := v[i*5:i*5+5], ok[i*5:i*5+5]
+		if known[2] && Node(row[2]) != None || known[4] && Node(row[4]) != None {
+			continue // a view
+		}
+		if row[0] == 0 {
+			continue
+		}
+		a := anchor{node: n, address: row[0], bytes: int64(row[1]), chunk: -1}
+		isMemory := w.memories[n]
+		if known[3] && Node(row[3]) != None {
+			t := find(Node(row[3]), row[0])
+			if t != nil {
+				t.used = true
+				if t.address == 0 {
+					continue // freed
+				}
+				a.address, a.bytes = t.address, int64(t.size)
+				if t.mapped {
+					a.kind = KindMapped
+				}
+			}
+			if isMemory && inUse[n] {
+				continue
+			}
+			w.anchors = append(w.anchors, a)
+			continue
+		}
+		if isMemory || a.bytes == 0 {
+			continue
+		}
+		if yes, known := w.reachable(n); known && !yes {
+			continue // nothing says that the memory is still there
+		}
+		a.kind = KindNoCleaner
+		bare = append(bare, a)
+	}
+	for i := range thunks {
+		t := &thunks[i]
+		if t.used || t.address == 0 {
+			continue
+		}
+		// The buffer is gone, its clean-up still to come.
+		a := anchor{node: None, address: t.address, bytes: int64(t.size), chunk: -1}
+		if t.mapped {
+			a.kind = KindMapped
+		}
+		w.anchors = append(w.anchors, a)
+	}
+	w.addBare(bare)
+	return nil
+}
+
+// addBare adds buffers without a Cleaner, but those that lie within another
+// allocation or a chunk: they are views made outside the JDK's own API.
+func (w *walk) addBare(bare []anchor) {
+	type span struct{ start, end uint64 }
+	var spans []span
+	for _, a := range w.anchors {
+		spans = append(spans, span{a.address, a.address + uint64(a.bytes)})
+	}
+	for _, c := range w.chunks {
+		if !c.gone {
+			spans = append(spans, span{c.address, c.address + uint64(c.size)})
+		}
+	}
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.start, b.start) })
+	// The largest of those at one address is the allocation.
+	slices.SortStableFunc(bare, func(a, b anchor) int {
+		return cmp.Or(cmp.Compare(a.address, b.address), cmp.Compare(b.bytes, a.bytes))
+	})
+	var end uint64
+	at := 0
+	covered := uint64(0)
+	for _, a := range bare {
+		for at < len(spans) && spans[at].start <= a.address {
+			covered = max(covered, spans[at].end)
+			at++
+		}
+		last := a.address + uint64(a.bytes)
+		if last <= covered || last <= end {
+			continue
+		}
+		end = max(end, last)
+		w.anchors = append(w.anchors, a)
+	}
+}
+
+// readForeign reads the clean-up actions of foreign memory: segments may share
+// memory, actions do not.
+func (w *walk) readForeign() error {
+	for _, n := range w.objects[roleCleanup] {
+		c := w.g.Class(n)
+		var sizes, addresses []string
+		for _, f := range w.layout(c) {
+			name := strings.ToLower(f.Name)
+			switch {
+			case f.Type != Long:
+			case strings.Contains(name, "size"):
+				sizes = append(sizes, f.Name)
+			case strings.Contains(name, "base"), strings.Contains(name, "address"), strings.Contains(name, "buf"):
+				addresses = append(addresses, f.Name)
+			}
+		}
+		if len(sizes) == 0 || len(addresses) == 0 {
+			continue
+		}
+		if yes, known := w.reachable(n); known && !yes {
+			continue // closed, or its clean-up has run
+		}
+		v, ok, err := w.columns([]Node{n}, append(addresses[:1], sizes...)...)
+		if err != nil {
+			return err
+		}
+		var size uint64
+		for i := range sizes {
+			if ok[i+1] {
+				size = max(size, v[i+1])
+			}
+		}
+		if !ok[0] || v[0] == 0 {
+			continue
+		}
+		w.foreignBytes += int64(size)
+		w.anchors = append(w.anchors, anchor{node: n, address: v[0], bytes: int64(size), kind: KindForeign, chunk: -1})
+	}
+	for _, c := range w.counters {
+		if c.Name == "java.nio.Bits.RESERVED_MEMORY" && c.Known {
+			// Exact to the byte on a whole dump.
+			w.check("deallocators = java.nio.Bits.RESERVED_MEMORY", c.Value, w.thunkBytes+w.foreignBytes)
+		}
+	}
+	return nil
+}
+
+func (w *walk) check(name string, expected, actual int64) {
+	w.checks = append(w.checks, Check{name, expected, actual, expected == actual})
+}
+
+// readPooled reads the live buffers of pools.
+func (w *walk) readPooled() error {
+	nodes := w.objects[rolePooled]
+	v, ok, err := w.columns(nodes, "chunk", "offset", "maxLength")
+	if err != nil {
+		return err
+	}
+	for i, n := range nodes {
+		if ok[i*3] && ok[i*3+2] {
+			w.addPooled(n, Node(v[i*3]), v[i*3+1], int64(v[i*3+2]))
+		}
+	}
+	nodes = w.objects[roleAdaptive]
+	if v, ok, err = w.columns(nodes, "chunk", "startIndex", "length", "maxFastCapacity"); err != nil {
+		return err
+	}
+	for i, n := range nodes {
+		if ok[i*4] {
+			size := v[i*4+2]
+			if ok[i*4+3] {
+				size = max(size, v[i*4+3])
+			}
+			w.addPooled(n, Node(v[i*4]), v[i*4+1], int64(size))
+		}
+	}
+	return nil
+}
+
+func (w *walk) addPooled(n, chunk Node, offset uint64, bytes int64) {
+	at, ok := w.chunkAt[chunk]
+	if !ok || w.chunks[at].gone || bytes <= 0 {
+		return
+	}
+	c := &w.chunks[at]
+	if yes, known := w.reachable(n); known && !yes {
+		return // its memory is used but nothing can release it: lost
+	}
+	c.live += bytes
+	w.anchors = append(w.anchors, anchor{
+		node: n, address: c.address + offset, bytes: bytes, kind: KindPooled, chunk: at,
+	})
+}
+
+// readBooks reads what else a chunk's used bytes are made of: the unused
+// elements of runs cut into elements, and regions that threads keep.
+func (w *walk) readBooks() error {
+	nodes := w.objects[roleSubpage]
+	v, ok, err := w.columns(nodes, "chunk", "elemSize", "maxNumElems", "numAvail", "doNotDestroy", "pageSize", "runSize", "runOffset", "memoryMapIdx")
+	if err != nil {
+		return err
+	}
+	type run struct {
+		chunk int32
+		at    int64
+	}
+	elements := map[run]int64{}
+	for i := range nodes {
+		row, known := v[i*9:i*9+9], ok[i*9:i*9+9]
+		at, in := w.chunkAt[Node(row[0])]
+		if !known[0] || !in || known[4] && row[4] == 0 {
+			continue
+		}
+		size := int64(row[6])
+		if !known[6] {
+			size = int64(row[5])
+		}
+		used := (int64(row[2]) - int64(row[3])) * int64(row[1])
+		w.chunks[at].subpage += size - used
+		key := int64(row[7])
+		if known[8] {
+			key = int64(row[8])
+		}
+		elements[run{at, key}] = int64(row[1])
+	}
+	nodes = w.objects[roleCacheEntry]
+	if v, ok, err = w.columns(nodes, "chunk", "handle", "normCapacity"); err != nil {
+		return err
+	}
+	for i, n := range nodes {
+		at, in := w.chunkAt[Node(v[i*3])]
+		if !ok[i*3] || !in {
+			continue
+		}
+		if yes, known := w.reachable(n); known && !yes {
+			continue
+		}
+		c := &w.chunks[at]
+		handle := int64(v[i*3+1])
+		size := int64(v[i*3+2])
+		switch {
+		case ok[i*3+2] && size > 0:
+		case c.old && handle>>32 != 0:
+			size = elements[run{at, int64(int32(handle))}]
+		case c.old:
+			// A node of the buddy tree: the deeper, the smaller.
+			size = c.size >> (bits.Len32(uint32(handle)) - 1)
+		case handle>>32&1 != 0:
+			size = elements[run{at, handle >> 49}]
+		default:
+			size = handle >> 34 & 0x7fff * c.page
+		}
+		c.cached += size
+	}
+	w.checkBooks()
+	return nil
+}
+
+// checkBooks holds the live buffers against the chunks' own books.
+func (w *walk) checkBooks() {
+	var used, seen int64
+	chunks := 0
+	for i := range w.chunks {
+		c := &w.chunks[i]
+		if c.gone || c.adaptive {
+			continue
+		}
+		chunks++
+		used += c.size - c.free
+		seen += min(c.live+c.cached+c.subpage, c.size-c.free)
+		if over := c.live + c.cached + c.subpage - (c.size - c.free); over > 0 {
+			w.warnings = append(w.warnings, fmt.Sprintf(
+				"pool chunk 0x%x: buffers, caches and subpages take up %d bytes more than its books say are used", c.address, over))
+			seen += over
+		}
+	}
+	if chunks > 0 {
+		lost := used - seen
+		w.checks = append(w.checks, Check{"pooled buffers ≤ used bytes of their chunks", used, seen, lost >= 0})
+	}
+}

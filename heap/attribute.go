@@ -1,0 +1,245 @@
+package heap
+
+import (
+	"slices"
+	"strings"
+)
+
+// Attribute finds the allocations of a heap and gives each its fate, its
+// holder and its connection. The Result has no Objects, Bytes and Retainers;
+// its Complete is set unless the graph failed, and then Reason says how.
+//
+// The walk goes forward from all connections at once, level by level, and does
+// not enter what many connections share; so the nearest connection wins. What
+// no connection reaches that way but something that refers to a connection
+// does, such as a map entry with the channel as its key, belongs to that
+// connection. The rest is held by the application, or garbage.
+func Attribute(g Graph) (*Result, error) {
+	w := &walk{g: g, classes: g.Classes()}
+	err := w.run()
+	r := w.result()
+	if err != nil {
+		r.Complete, r.Reason = false, err.Error()
+	}
+	return r, err
+}
+
+// walk is the state of one attribution. Tables indexed by Node grow as a graph
+// discovers objects.
+type walk struct {
+	g       Graph
+	classes []Class
+	roles   []*wanted // by ClassID; nil where the walk looks for nothing
+	traits  []trait   // by ClassID
+	layouts map[ClassID][]Field
+	statics map[ClassID][]string
+	mirrors map[Node]ClassID
+
+	objects map[role][]Node // of the wanted classes, by address
+
+	// by Node
+	rootWay way // from the roots
+	connWay way // from the connections
+
+	rootsKnown bool
+
+	connections []Connection
+	connNodes   [][]Node // by connection: the objects that stand for it
+	connAt      map[Node]int32
+	owners      ownerSets
+
+	anchors  []anchor
+	chunks   []chunkState
+	chunkAt  map[Node]int32
+	memories map[Node]bool // buffers that are the memory of a chunk
+
+	thunkBytes   int64 // that deallocators have still to free
+	foreignBytes int64 // that arenas have still to free
+
+	allocations []Allocation
+	paths       paths
+	counters    []Counter
+	checks      []Check
+	warnings    []string
+}
+
+// anchor is the object that stands for an allocation.
+type anchor struct {
+	node    Node // None: only its clean-up is left
+	address uint64
+	bytes   int64
+	kind    Kind
+	chunk   int32 // index in walk.chunks; -1
+}
+
+// way is how the objects that a search met were reached.
+type way struct {
+	from  []Node   // None: not met; the node itself: where the search began
+	field []uint16 // of from, elementField for an element
+}
+
+func (w *way) grow(n int) {
+	if n > len(w.from) {
+		w.field = append(w.field, make([]uint16, n-len(w.from))...)
+		for len(w.from) < n {
+			w.from = append(w.from, None)
+		}
+	}
+}
+
+func (w *way) met(n Node) bool { return int(n) < len(w.from) && w.from[n] != None }
+
+func (w *way) meet(n, from Node, field int32) {
+	w.from[n] = from
+	if field == Element {
+		w.field[n] = elementField
+	} else {
+		w.field[n] = uint16(min(field, elementField-1))
+	}
+}
+
+func (w *walk) run() error {
+	w.classify()
+	if err := w.find(); err != nil {
+		return err
+	}
+	w.readCounters()
+	if err := w.readConnections(); err != nil {
+		return err
+	}
+	if err := w.readChunks(); err != nil {
+		return err
+	}
+	if err := w.walkRoots(); err != nil {
+		return err
+	}
+	if err := w.readAllocations(); err != nil {
+		return err
+	}
+	if err := w.walkConnections(); err != nil {
+		return err
+	}
+	if err := w.walkSiblings(); err != nil {
+		return err
+	}
+	if !w.rootsKnown {
+		if err := w.judgeByReferrers(); err != nil {
+			return err
+		}
+	}
+	w.settle()
+	return w.readEvidence()
+}
+
+// find asks the graph for the objects of all wanted classes.
+func (w *walk) find() error {
+	var classes []ClassID
+	for c := range w.roles {
+		if w.roles[c] != nil {
+			classes = append(classes, ClassID(c))
+		}
+	}
+	nodes, err := w.g.Objects(classes)
+	if err != nil {
+		return err
+	}
+	w.objects = map[role][]Node{}
+	for _, n := range nodes {
+		if c := w.g.Class(n); c >= 0 && w.roles[c] != nil {
+			w.objects[w.roles[c].role] = append(w.objects[w.roles[c].role], n)
+		}
+	}
+	return nil
+}
+
+// columns reads fields by name from nodes of any classes: row i is nodes[i],
+// and ok tells the fields that its class has and the graph could read.
+func (w *walk) columns(nodes []Node, names ...string) (values []uint64, ok []bool, err error) {
+	width := len(names)
+	values = make([]uint64, len(nodes)*width)
+	ok = make([]bool, len(nodes)*width)
+	fields := make([]int32, 0, width)
+	var column []int
+	for start := 0; start < len(nodes); {
+		c := w.g.Class(nodes[start])
+		end := start + 1
+		for end < len(nodes) && w.g.Class(nodes[end]) == c {
+			end++
+		}
+		fields, column = fields[:0], column[:0]
+		for j, name := range names {
+			if f := w.fieldNumber(c, name); f >= 0 {
+				fields = append(fields, f)
+				column = append(column, j)
+			}
+		}
+		switch {
+		case len(fields) == width:
+			err = w.g.Values(nodes[start:end], fields, values[start*width:end*width], ok[start*width:end*width])
+		case len(fields) > 0:
+			v := make([]uint64, (end-start)*len(fields))
+			k := make([]bool, len(v))
+			err = w.g.Values(nodes[start:end], fields, v, k)
+			for i := range v {
+				at := (start+i/len(fields))*width + column[i%len(fields)]
+				values[at], ok[at] = v[i], k[i]
+			}
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		start = end
+	}
+	return values, ok, nil
+}
+
+func (w *walk) layout(c ClassID) []Field {
+	if l, ok := w.layouts[c]; ok {
+		return l
+	}
+	l := Layout(w.classes, c)
+	w.layouts[c] = l
+	return l
+}
+
+func (w *walk) fieldNumber(c ClassID, name string) int32 {
+	if c < 0 {
+		return -1
+	}
+	for i, f := range w.layout(c) {
+		if f.Name == name {
+			return int32(i)
+		}
+	}
+	return -1
+}
+
+// isA reports whether c or one of its superclasses is the class of that name,
+// relocated or not.
+func (w *walk) isA(c ClassID, class string) bool {
+	for steps := 0; c >= 0 && int(c) < len(w.classes) && steps <= maxSupers; steps++ {
+		if hasSuffix(w.classes[c].Name, class) {
+			return true
+		}
+		c = w.classes[c].Super
+	}
+	return false
+}
+
+func (w *walk) className(n Node) string {
+	if c := w.g.Class(n); c >= 0 && int(c) < len(w.classes) {
+		return w.classes[c].Name
+	}
+	return ""
+}
+
+func (w *walk) result() *Result {
+	r := &Result{
+		Complete: true, Objects: -1, Bytes: -1,
+		Counters: w.counters, Checks: w.checks, Warnings: w.warnings,
+		Connections: w.connections, Allocations: w.allocations, Holders: w.paths.holders,
+	}
+	slices.SortFunc(r.Counters, func(a, b Counter) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Checks, func(a, b Check) int { return strings.Compare(a.Name, b.Name) })
+	return r
+}

@@ -1,0 +1,91 @@
+package heap
+
+import (
+	"context"
+	"fmt"
+)
+
+// result makes the closure of a finished pass, attributes it and fills in what
+// only the reader of the dump knows.
+func (red *reduction) result(ctx context.Context, again rowSource, rep *report) (*Result, error) {
+	unknown := red.finish()
+	rows := again
+	if !red.dropped.Load() {
+		stored := &storedRows{}
+		for _, w := range red.workers {
+			if len(w.chunks) > 0 {
+				stored.lists = append(stored.lists, w.chunks)
+			}
+		}
+		rows = stored
+	}
+	if unknown > 0 {
+		rep.warnings = append(rep.warnings, fmt.Sprintf("%d objects are of classes that the dump does not describe", unknown))
+	}
+	if red.pages.full.Load() {
+		return nil, fmt.Errorf("the heap spans more than %d GiB of pages in use: too large for this reader", maxPages>>(30-pageBits))
+	}
+	red.pinCounters()
+	marks := newBitmap(red.pages.slots())
+	red.markAnchors(marks)
+	c := &closure{rows: rows, slots: red.pages.slots(), marks: marks}
+	if err := c.grow(ctx); err != nil {
+		return nil, err
+	}
+	g, err := newDumpGraph(ctx, red, rows, marks)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range red.workers {
+		w.chunks = nil
+	}
+	r, err := Attribute(g)
+	if err != nil {
+		return nil, err
+	}
+	r.Objects, r.Bytes = 0, rep.read
+	for _, w := range red.workers {
+		r.Objects += w.objects
+	}
+	r.Warnings = append(r.Warnings, rep.warnings...)
+	switch {
+	case rep.damage != nil:
+		r.Complete, r.Reason = false, rep.damage.Error()
+	case rep.truncatedAt >= 0:
+		r.Complete, r.Reason = false, fmt.Sprintf("heap dump offset %d: the dump ends here, before its last record", rep.truncatedAt)
+	}
+	return r, nil
+}
+
+// pinCounters drops the kept counter objects but those that a counter of
+// counterTable refers to.
+func (red *reduction) pinCounters() {
+	pinned := map[packed]bool{}
+	for i, c := range red.reg.classes {
+		for _, row := range counterTable {
+			if !hasSuffix(c.Name, row.class) {
+				continue
+			}
+			for _, s := range red.reg.statics[i] {
+				if s.Type == uint8(Object) && s.Value != 0 {
+					pinned[red.pages.pack(s.Value)] = true
+				}
+			}
+		}
+	}
+	for _, w := range red.workers {
+		for p, rows := range w.kept {
+			if p.want.role != roleCounter {
+				continue
+			}
+			kept := &keptRows{}
+			for i, id := range rows.ids {
+				if pinned[id] {
+					kept.ids = append(kept.ids, id)
+					kept.values = append(kept.values, rows.values[i*p.kept:(i+1)*p.kept]...)
+				}
+			}
+			w.kept[p] = kept
+		}
+	}
+}

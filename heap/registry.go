@@ -1,0 +1,302 @@
+package heap
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/leakscope/leakscope/heap/hprof"
+)
+
+// registry collects what a dump says of its classes, in whatever order it says
+// it, and makes a plan for each class as soon as all it needs is known: its
+// name, the names of its fields, and the same of its superclasses.
+type registry struct {
+	idSize int
+
+	mu      sync.RWMutex
+	strings map[uint64]symbol
+	text    []byte
+	names   map[uint64]uint64 // string identifier by class identifier
+	dumps   map[uint64]*hprof.ClassDump
+	plans   map[uint64]*plan
+
+	classes   []Class // by ClassID, in the order of their plans
+	mirrors   []uint64
+	statics   [][]hprof.Static
+	kinds     []rowKind
+	byClass   []*plan
+	supersIDs []uint64
+}
+
+// symbol is a place in registry.text.
+type symbol struct{ start, end uint32 }
+
+// maxSymbols bounds the text of all symbols kept.
+const maxSymbols = 1<<31 - 1
+
+// plan says how to read the instances of a class.
+type plan struct {
+	id     ClassID
+	size   int  // of the field values of an instance
+	leaf   bool // an instance can hold no object of interest
+	array  bool
+	mirror bool // java.lang.Class
+	groups []refGroup
+	want   *wanted
+	keep   []keptField
+	kept   int // bytes of a kept row
+	kind   uint32
+}
+
+// refGroup is up to groupFields reference fields that share a row.
+type refGroup struct {
+	kind    uint32
+	offsets []uint32
+}
+
+// groupFields is the number of fields a row's mask tells apart.
+const groupFields = 7
+
+// rowKind says whose fields the bits of a row's mask are: fields of the class,
+// or static fields of it; of an array none.
+type rowKind struct {
+	class   ClassID
+	statics bool
+	fields  []int32
+}
+
+// keptField is a field whose value is kept for each instance.
+type keptField struct {
+	field  int32 // number
+	typ    Type
+	offset int // in the dump's instance record
+	at     int // in the kept row
+	size   int
+}
+
+func newRegistry(idSize int) *registry {
+	return &registry{
+		idSize:  idSize,
+		strings: map[uint64]symbol{},
+		names:   map[uint64]uint64{},
+		dumps:   map[uint64]*hprof.ClassDump{},
+		plans:   map[uint64]*plan{},
+	}
+}
+
+// addString keeps a STRING record: only symbols (names) are in those.
+func (r *registry) addString(id uint64, text []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.text)+len(text) > maxSymbols {
+		return
+	}
+	start := uint32(len(r.text))
+	r.text = append(r.text, text...)
+	r.strings[id] = symbol{start, uint32(len(r.text))}
+}
+
+func (r *registry) addName(class, name uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.names[class] = name
+}
+
+func (r *registry) addDump(c *hprof.ClassDump) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.dumps[c.ID]; !known {
+		r.dumps[c.ID] = c
+	}
+}
+
+// plan returns the plan for a class, or nil when it cannot be made yet. With
+// force, what is missing is done without.
+func (r *registry) plan(class uint64, force bool) *plan {
+	r.mu.RLock()
+	p := r.plans[class]
+	r.mu.RUnlock()
+	if p != nil {
+		return p
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.make(class, force)
+}
+
+func (r *registry) string(id uint64) (string, bool) {
+	s, ok := r.strings[id]
+	return string(r.text[s.start:s.end]), ok
+}
+
+// make builds the plans of a class and its superclasses, topmost first.
+func (r *registry) make(class uint64, force bool) *plan {
+	var chain []uint64
+	seen := map[uint64]bool{}
+	for id := class; id != 0 && r.plans[id] == nil && !seen[id]; {
+		d := r.dumps[id]
+		if d == nil {
+			if !force || id == class {
+				return nil
+			}
+			break
+		}
+		if !force && !r.ready(d) {
+			return nil
+		}
+		seen[id] = true
+		chain = append(chain, id)
+		if len(chain) > maxSupers {
+			break
+		}
+		id = d.Super
+	}
+	for i := len(chain) - 1; i >= 0; i-- {
+		r.makeOne(r.dumps[chain[i]])
+	}
+	return r.plans[class]
+}
+
+// ready reports whether all names that a class needs have been read.
+func (r *registry) ready(d *hprof.ClassDump) bool {
+	name, ok := r.names[d.ID]
+	if !ok {
+		return false
+	}
+	if _, ok := r.strings[name]; !ok {
+		return false
+	}
+	for _, f := range d.Fields {
+		if _, ok := r.strings[f.Name]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *registry) makeOne(d *hprof.ClassDump) {
+	super := NoClass
+	if p := r.plans[d.Super]; p != nil && d.Super != 0 {
+		super = p.id
+	}
+	c := Class{Super: super, Mirror: None}
+	if name, ok := r.string(r.names[d.ID]); ok {
+		c.Name = className(name)
+	}
+	offset := 0
+	p := &plan{id: ClassID(len(r.classes))}
+	type ref struct {
+		field  int32
+		offset int
+	}
+	var refs []ref
+	for i, f := range d.Fields {
+		name, _ := r.string(f.Name)
+		c.Fields = append(c.Fields, Field{Name: name, Type: Type(f.Type)})
+		if f.Type == hprof.TypeObject && !WeakField(c.Name, name) {
+			refs = append(refs, ref{int32(i), offset})
+		}
+		offset += hprof.TypeSize(f.Type, r.idSize)
+	}
+	r.classes = append(r.classes, c)
+	r.mirrors = append(r.mirrors, d.ID)
+	r.statics = append(r.statics, d.Statics)
+	r.byClass = append(r.byClass, p)
+
+	// The superclass's references follow at the same relative places.
+	if super != NoClass {
+		s := r.byClass[super]
+		for _, g := range s.groups {
+			k := r.kinds[g.kind]
+			for i, o := range g.offsets {
+				refs = append(refs, ref{k.fields[i] + int32(len(d.Fields)), offset + int(o)})
+			}
+		}
+		p.size = s.size
+	}
+	p.size += offset
+	p.array = strings.HasSuffix(c.Name, "[]")
+	p.mirror = c.Name == "java.lang.Class"
+	if c.Name == "java.lang.String" {
+		refs = nil // its only one is to its characters
+	}
+	for len(refs) > 0 {
+		n := min(groupFields, len(refs))
+		g := refGroup{kind: uint32(len(r.kinds))}
+		k := rowKind{class: p.id}
+		for _, f := range refs[:n] {
+			g.offsets = append(g.offsets, uint32(f.offset))
+			k.fields = append(k.fields, f.field)
+		}
+		r.kinds = append(r.kinds, k)
+		p.groups = append(p.groups, g)
+		refs = refs[n:]
+	}
+	p.kind = uint32(len(r.kinds))
+	r.kinds = append(r.kinds, rowKind{class: p.id})
+	if p.want = lookWanted(r.classes, p.id); p.want != nil {
+		r.planKept(p)
+	}
+	p.leaf = len(p.groups) == 0 && p.want == nil
+	r.plans[d.ID] = p
+}
+
+// planKept works out which bytes of an instance are kept.
+func (r *registry) planKept(p *plan) {
+	offset := 0
+	for i, f := range Layout(r.classes, p.id) {
+		size := hprof.TypeSize(uint8(f.Type), r.idSize)
+		for _, name := range p.want.fields {
+			if name == f.Name || name == "*" && f.Type != Object {
+				p.keep = append(p.keep, keptField{int32(i), f.Type, offset, p.kept, size})
+				p.kept += size
+				break
+			}
+		}
+		offset += size
+	}
+}
+
+// staticRows returns the reference statics of a class in groups, as row kinds,
+// and makes those kinds.
+func (r *registry) staticRows(c *hprof.ClassDump, id ClassID) (kinds []uint32, values [][]uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, s := range c.Statics {
+		if s.Type != hprof.TypeObject || s.Value == 0 {
+			continue
+		}
+		if n := len(kinds); n == 0 || len(values[n-1]) == groupFields {
+			kinds = append(kinds, uint32(len(r.kinds)))
+			values = append(values, nil)
+			r.kinds = append(r.kinds, rowKind{class: id, statics: true})
+		}
+		last := len(kinds) - 1
+		k := &r.kinds[kinds[last]]
+		k.fields = append(k.fields, int32(i))
+		values[last] = append(values[last], s.Value)
+	}
+	return kinds, values
+}
+
+// className turns a name as the JVM keeps it ("java/util/Map$Entry", "[I",
+// "[Ljava/lang/String;") into the one people read.
+func className(name string) string {
+	dims := 0
+	for dims < len(name) && name[dims] == '[' {
+		dims++
+	}
+	element := name[dims:]
+	if dims > 0 {
+		if n := len(element); n > 1 && element[0] == 'L' && element[n-1] == ';' {
+			element = element[1 : n-1]
+		} else if len(element) == 1 {
+			if p := strings.IndexByte("ZCFDBSIJ", element[0]); p >= 0 {
+				element = primitiveNames[p]
+			}
+		}
+	}
+	return strings.ReplaceAll(element, "/", ".") + strings.Repeat("[]", dims)
+}
+
+var primitiveNames = [...]string{"boolean", "char", "float", "double", "byte", "short", "int", "long"}

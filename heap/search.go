@@ -1,0 +1,351 @@
+package heap
+
+import "slices"
+
+// walkRoots finds what is reachable from the roots, and the best way to show
+// how: from static fields without passing through threads and class loaders,
+// then from threads, then from JNI references, then from anything else.
+func (w *walk) walkRoots() error {
+	type root struct {
+		node Node
+		kind RootKind
+	}
+	var roots []root
+	w.rootsKnown = w.g.Roots(func(n Node, kind RootKind) { roots = append(roots, root{n, kind}) })
+	if !w.rootsKnown {
+		return nil
+	}
+	slices.SortStableFunc(roots, func(a, b root) int { return int(a.kind) - int(b.kind) })
+	w.rootWay.grow(w.g.Len())
+	w.paths.rootKind = map[Node]RootKind{}
+	var set []Node
+	var waiting []Node // hubs met on the way that are places to start from
+	start := func(kind RootKind, take func(Node) bool) error {
+		set = set[:0]
+		for _, r := range roots {
+			if r.kind == kind && !w.rootWay.met(r.node) && take(r.node) {
+				w.rootWay.meet(r.node, r.node, Element)
+				w.paths.rootKind[r.node] = kind
+				set = append(set, r.node)
+			}
+		}
+		return w.spread(&w.rootWay, set, func(from, to Node, _ int32) bool {
+			if w.trait(to)&ownRoot != 0 {
+				waiting = append(waiting, to)
+				return false
+			}
+			return true
+		})
+	}
+	any := func(Node) bool { return true }
+	own := func(n Node) bool { return w.trait(n)&ownRoot != 0 }
+	if err := start(RootStatic, any); err != nil {
+		return err
+	}
+	if err := start(RootThread, own); err != nil {
+		return err
+	}
+	for _, kind := range []RootKind{RootJNI, RootThread, RootOther} {
+		if err := start(kind, any); err != nil {
+			return err
+		}
+	}
+	// Threads and loaders that are no roots themselves, but reachable.
+	for len(waiting) > 0 {
+		set = set[:0]
+		for _, n := range waiting {
+			if !w.rootWay.met(n) {
+				w.rootWay.meet(n, n, Element)
+				w.paths.rootKind[n] = RootOther
+				if w.isA(w.g.Class(n), "java.lang.Thread") {
+					w.paths.rootKind[n] = RootThread
+				}
+				set = append(set, n)
+			}
+		}
+		waiting = waiting[:0]
+		if err := w.spread(&w.rootWay, set, func(from, to Node, _ int32) bool {
+			if w.trait(to)&ownRoot != 0 {
+				waiting = append(waiting, to)
+				return false
+			}
+			return true
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spread follows references from a set, level by level, into objects not met
+// before that enter lets in.
+func (w *walk) spread(way *way, set []Node, enter func(from, to Node, field int32) bool) error {
+	level := slices.Clone(set)
+	var next []Node
+	for len(level) > 0 {
+		next = next[:0]
+		err := w.g.References(level, func(from Node, field int32, to Node) {
+			way.grow(w.g.Len())
+			if way.met(to) || !enter(from, to, field) {
+				return
+			}
+			way.meet(to, from, field)
+			next = append(next, to)
+		})
+		if err != nil {
+			return err
+		}
+		level, next = next, level
+	}
+	return nil
+}
+
+// reachable reports whether an object is reachable from the roots, and whether
+// that is known.
+func (w *walk) reachable(n Node) (yes, known bool) {
+	if !w.rootsKnown {
+		return false, false
+	}
+	return n != None && w.rootWay.met(n), true
+}
+
+// ownerSets interns the sets of connections that are equally near to an
+// object. Set i < n is connection i alone; many is more than are worth telling
+// apart.
+type ownerSets struct {
+	n      int
+	sets   [][]int32
+	byPair map[[2]int32]int32
+	byKey  map[string]int32
+	of     []int32 // by Node; noOwner
+	level  []int32 // by Node: the level it was met at
+}
+
+const (
+	noOwner   = int32(-1)
+	manyOwner = int32(-2)
+	// maxSharers is how many equally near connections are still told apart.
+	maxSharers = 64
+)
+
+func (o *ownerSets) grow(n int) {
+	for len(o.of) < n {
+		o.of = append(o.of, noOwner)
+		o.level = append(o.level, 0)
+	}
+}
+
+// members returns the connections of a set.
+func (o *ownerSets) members(set int32) []int32 {
+	switch {
+	case set < 0:
+		return nil
+	case int(set) < o.n:
+		return []int32{set}
+	}
+	return o.sets[int(set)-o.n]
+}
+
+func (o *ownerSets) union(a, b int32) int32 {
+	if a == b {
+		return a
+	}
+	if a == manyOwner || b == manyOwner {
+		return manyOwner
+	}
+	pair := [2]int32{min(a, b), max(a, b)}
+	if u, ok := o.byPair[pair]; ok {
+		return u
+	}
+	all := append(slices.Clone(o.members(a)), o.members(b)...)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	u := manyOwner
+	if len(all) <= maxSharers {
+		key := make([]byte, 0, 4*len(all))
+		for _, m := range all {
+			key = append(key, byte(m), byte(m>>8), byte(m>>16), byte(m>>24))
+		}
+		known := false
+		if u, known = o.byKey[string(key)]; !known {
+			if len(o.sets) > 1<<20 {
+				u = manyOwner
+			} else {
+				u = int32(o.n + len(o.sets))
+				o.sets = append(o.sets, all)
+				o.byKey[string(key)] = u
+			}
+		}
+	}
+	o.byPair[pair] = u
+	return u
+}
+
+// walkConnections follows references from all connections at once.
+func (w *walk) walkConnections() error {
+	w.owners.n = len(w.connections)
+	w.owners.byPair = map[[2]int32]int32{}
+	w.owners.byKey = map[string]int32{}
+	w.connWay.grow(w.g.Len())
+	w.owners.grow(w.g.Len())
+	var seeds []Node
+	for c, nodes := range w.connNodes {
+		for _, n := range nodes {
+			if !w.connWay.met(n) {
+				w.connWay.meet(n, n, Element)
+				w.owners.of[n] = int32(c)
+				seeds = append(seeds, n)
+			}
+		}
+	}
+	return w.own(seeds, 1<<30, func(from, to Node, field int32) bool {
+		return true
+	})
+}
+
+// own spreads ownership from objects that have owners, at most depth levels.
+// An object met twice at one level belongs to both. A link from an element of
+// a list to the next does not make it farther away.
+func (w *walk) own(level []Node, depth int, enter func(from, to Node, field int32) bool) error {
+	base := int32(1)
+	for _, l := range w.owners.level {
+		base = max(base, l+1)
+	}
+	var next, same []Node
+	for d := base; len(level) > 0 && d-base < int32(min(depth, 1<<30)); d++ {
+		next = next[:0]
+		for len(level) > 0 {
+			same = same[:0]
+			err := w.g.References(level, func(from Node, field int32, to Node) {
+				w.connWay.grow(w.g.Len())
+				w.owners.grow(w.g.Len())
+				if w.connWay.met(to) {
+					if w.owners.level[to] == d && w.owners.of[to] != w.owners.of[from] && w.connWay.from[to] != to {
+						w.owners.of[to] = w.owners.union(w.owners.of[to], w.owners.of[from])
+					}
+					return
+				}
+				if w.trait(to)&hub != 0 || !enter(from, to, field) {
+					return
+				}
+				switch w.roleOf(to) {
+				case roleSocket, roleServer, roleChannel, roleKey:
+					if _, other := w.connAt[to]; other {
+						return
+					}
+				}
+				w.connWay.meet(to, from, field)
+				w.owners.of[to] = w.owners.of[from]
+				if field != Element && w.isLink(from, to, field) {
+					w.owners.level[to] = d - 1
+					same = append(same, to)
+				} else {
+					w.owners.level[to] = d
+					next = append(next, to)
+				}
+			})
+			if err != nil {
+				return err
+			}
+			level = append(level[:0], same...)
+		}
+		level = append(level[:0], next...)
+	}
+	return nil
+}
+
+// isLink reports whether a reference leads from an element of a linked list to
+// the next of its kind.
+func (w *walk) isLink(from, to Node, field int32) bool {
+	c := w.g.Class(from)
+	if c < 0 || c != w.g.Class(to) {
+		return false
+	}
+	l := w.layout(c)
+	return int(field) < len(l) && l[field].Name == "next"
+}
+
+// siblingDepth is how far below an object that refers to a connection its
+// allocations are looked for.
+const siblingDepth = 8
+
+// walkSiblings gives what no connection reaches to the connection that its
+// holder refers to: the value of a map entry whose key is a channel, the
+// buffers of a session object with a field for its channel. A holder that
+// refers to several connections, or to a server socket, is no owner.
+func (w *walk) walkSiblings() error {
+	wanting := false
+	for _, a := range w.anchors {
+		if a.node != None && !w.connWay.met(a.node) {
+			if yes, known := w.reachable(a.node); yes || !known {
+				wanting = true
+				break
+			}
+		}
+	}
+	if !wanting {
+		return nil
+	}
+	var set []Node
+	for _, nodes := range w.connNodes {
+		set = append(set, nodes...)
+	}
+	slices.Sort(set)
+	owner := map[Node]int32{}
+	var order []Node
+	err := w.g.Referrers(set, func(from Node, field int32, to Node) {
+		if w.trait(from)&hub != 0 || w.connWay.met(from) {
+			return
+		}
+		if yes, known := w.reachable(from); known && !yes {
+			return
+		}
+		c := w.connAt[to]
+		if w.connections[c].Listening {
+			return
+		}
+		if before, ok := owner[from]; !ok {
+			owner[from] = c
+			order = append(order, from)
+		} else if before != c {
+			owner[from] = noOwner
+		}
+	})
+	if err != nil {
+		return err
+	}
+	// An object that is the only one of its class may be the application
+	// itself: then its maps are not the connection's.
+	count := map[ClassID]int{}
+	for _, n := range order {
+		if owner[n] >= 0 {
+			count[w.g.Class(n)]++
+		}
+	}
+	slices.Sort(order)
+	w.connWay.grow(w.g.Len())
+	w.owners.grow(w.g.Len())
+	single := map[Node]bool{}
+	var seeds []Node
+	for _, n := range order {
+		if owner[n] < 0 {
+			continue
+		}
+		w.connWay.meet(n, n, Element)
+		w.owners.of[n] = owner[n]
+		seeds = append(seeds, n)
+		if w.trait(n)&entry == 0 && count[w.g.Class(n)] == 1 {
+			single[n] = true
+		}
+	}
+	return w.own(seeds, siblingDepth, func(from, to Node, field int32) bool {
+		if w.trait(to)&entry != 0 && w.trait(from)&entry != 0 {
+			return false
+		}
+		if single[from] {
+			single[to] = true
+			return w.trait(to)&entry == 0
+		}
+		return true
+	})
+}
