@@ -55,7 +55,7 @@ func ReadAt(ctx context.Context, r io.ReaderAt, size int64, o Options) (*Result,
 	}
 	head = head[:n]
 	if hprof.IsGzip(head) {
-		return nil, errors.New("gzip: not yet")
+		return readGzip(ctx, r, size, o)
 	}
 	return readPlain(ctx, r, size, head, o)
 }
