@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Every scenario has a definition that is whole, and a class that plays it.
@@ -67,8 +68,10 @@ func TestPhases(t *testing.T) {
 			}
 			p.Stop()
 			for _, pid := range family {
-				if alive(pid) {
-					t.Errorf("process %d lives on", pid)
+				for end := time.Now().Add(patience); alive(pid); time.Sleep(10 * time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatalf("process %d lives on", pid)
+					}
 				}
 			}
 		})
