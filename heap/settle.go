@@ -65,8 +65,11 @@ func (w *walk) judge(n Node, row *Allocation) {
 		return
 	}
 	row.Fate = FateApplication
-	if w.heldByRuntime(n) {
+	switch t := w.nearHolder(n); {
+	case t&runtimeHolder != 0:
 		row.Fate = FateRuntime
+	case t&threadCache != 0:
+		row.Fate = FateThreadCache
 	}
 	row.Holder = w.paths.fromRoot(w, n)
 }
@@ -81,27 +84,28 @@ func (w *walk) tooShared(set int32) bool {
 	return n > 8 || n > 2 && 2*n > len(w.connections)
 }
 
-// heldByRuntime reports whether the JDK's own code holds an object: something
-// of its module image or its performance counters is among the last steps.
-func (w *walk) heldByRuntime(n Node) bool {
+// nearHolder returns the traits of the object that holds n, collections,
+// arrays and views between them passed over: the JDK's module image and its
+// performance counters, or the JDK's cache of a thread's temporary buffers.
+func (w *walk) nearHolder(n Node) trait {
 	for range 6 {
 		if !w.rootWay.met(n) {
-			return false
+			return 0
 		}
 		from := w.rootWay.from[n]
 		t := w.trait(from)
 		if c, isMirror := w.mirrors[from]; isMirror {
 			t = w.traits[c]
 		}
-		if t&runtimeHolder != 0 {
-			return true
+		if t&(runtimeHolder|threadCache) != 0 {
+			return t
 		}
 		if from == n || t&(internal|wrapper) == 0 && !strings.HasSuffix(w.className(from), "[]") {
-			return false
+			return 0
 		}
 		n = from
 	}
-	return false
+	return 0
 }
 
 // settleChunk adds the rows that stand for the rest of a chunk, so that all
@@ -254,7 +258,7 @@ func (p *paths) step(w *walk, from, to Node, field uint16) string {
 		if !valueFields[name] {
 			return ""
 		}
-	case t&internal != 0:
+	case t&internal != 0, t&chain != 0 && linkFields[name]:
 		return ""
 	}
 	step := w.classes[c].Name + "." + name

@@ -3,7 +3,7 @@ package heap
 import "strings"
 
 // trait is what the walk must know of a class to pass through its objects.
-type trait uint8
+type trait uint16
 
 const (
 	// hub is shared by many connections: the walk does not enter it.
@@ -17,8 +17,12 @@ const (
 	wrapper
 	// entry is a node of a collection that holds one element of it.
 	entry
+	// chain is an element of a list whose links are no steps of a path.
+	chain
 	// runtimeHolder is the JDK's own holder of off-heap memory.
 	runtimeHolder
+	// threadCache keeps buffers that a thread will use again.
+	threadCache
 )
 
 // traitTable gives traits to classes by the end of their names, and to their
@@ -77,6 +81,8 @@ var traitTable = []struct {
 	{"io.netty.buffer.SwappedByteBuf", wrapper},
 	{"java.nio.Buffer", wrapper},
 
+	{"sun.nio.ch.Util$BufferCache", threadCache},
+
 	{"java.util.HashMap$Node", entry},
 	{"java.util.Hashtable$Entry", entry},
 	{"java.util.TreeMap$Entry", entry},
@@ -85,6 +91,8 @@ var traitTable = []struct {
 	{"java.util.concurrent.ConcurrentHashMap$Node", entry},
 	{"java.util.concurrent.ConcurrentSkipListMap$Node", entry},
 	{"java.lang.ThreadLocal$ThreadLocalMap$Entry", entry},
+	{"io.netty.channel.DefaultChannelPipeline", internal},
+	{"io.netty.channel.AbstractChannelHandlerContext", chain},
 	{"io.netty.util.collection.IntObjectHashMap", internal},
 	{"io.netty.util.collection.LongObjectHashMap", internal},
 }
