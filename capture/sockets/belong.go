@@ -31,9 +31,9 @@ type table struct {
 	// listenersFirst says that rows come after all listeners of their protocol.
 	listenersFirst bool
 	deferred       []row
-	listed    int // rows of all processes
-	untied    int // rows without an owner that could not be tied to anybody
-	dropped   int // rows beyond maxDeferred
+	listed         int // rows of all processes
+	untied         int // rows without an owner that could not be tied to anybody
+	dropped        int // rows beyond maxDeferred
 }
 
 type listenKey struct {

@@ -47,6 +47,12 @@ const (
 // Read reads the connection table once. It sends nothing to the target and
 // stops nothing; it takes some milliseconds for a thousand sockets.
 func Read(ctx context.Context, r Request) Outcome {
+	return read(ctx, r, dial)
+}
+
+type dialer func(ctx context.Context, proc string, pid int) (*netlink.Conn, error)
+
+func read(ctx context.Context, r Request, dial dialer) Outcome {
 	proc := filepath.Clean(r.Proc)
 	if r.Proc == "" {
 		proc = "/proc"
