@@ -55,6 +55,9 @@ type Label struct {
 	Meaning string
 	// elsewhere explains values that other metrics have.
 	elsewhere map[string]string
+	// begins is the closed set of what stands before the first slash of an
+	// exact value.
+	begins []string
 }
 
 func (m *Metric) label(name string) *Label {
@@ -91,12 +94,6 @@ func metricNames() []string {
 		names[i] = catalogue[i].Name
 	}
 	return names
-}
-
-// causes are the names of root causes that findings carry.
-var causes = []string{
-	"no-backpressure", "no-termination", "no-keepalive", "no-timeout", "no-release",
-	"pending-gc", "limit-too-low", "near-limit",
 }
 
 var verdicts = []string{

@@ -99,7 +99,7 @@ func (c *checker) comparison(n *comparison) shape {
 	case x.kind == kindText && y.kind == kindText:
 		c.words(n, x, y)
 	case x.kind != y.kind:
-		return c.fault(faultf(n.at(), "cannot compare %s with %s", x, y))
+		return c.fault(faultf(n.at(), "cannot compare %s and %s", x, y))
 	case !hasMetric(n.x) && !hasMetric(n.y):
 		return c.fault(faultf(n.at(), "both sides are constants: this never changes"))
 	default:
@@ -133,7 +133,7 @@ func (c *checker) sameUnit(at int, verb string, nx, ny node, x, y shape) {
 	if x.dimension == y.dimension || x.anyUnit || y.anyUnit {
 		return
 	}
-	f := faultf(at, "cannot %s %s with %s", verb, x, y)
+	f := faultf(at, "cannot %s %s and %s", verb, x, y)
 	for _, side := range []struct {
 		n     node
 		s     shape
@@ -194,7 +194,12 @@ func (c *checker) metric(m *metricRef) shape {
 	metric := metricNamed(m.name)
 	if metric == nil {
 		f := faultf(m.at(), "unknown metric %q", m.name)
-		if f.hint = didYouMean(m.name, metricNames()); f.hint == "" {
+		switch near := didYouMean(m.name, metricNames()); {
+		case slices.ContainsFunc(catalogue, func(c Metric) bool { return slices.Contains(c.Words, m.name) }):
+			f.hint = "a word is written in quotes: " + quote(m.name)
+		case near != "":
+			f.hint = near
+		default:
 			f.hint = "the metrics are listed in doc/policy.md"
 		}
 		return c.fault(f)
@@ -237,6 +242,10 @@ func (c *checker) selector(metric *Metric, s *selector) {
 	switch {
 	case metric.single && s.op != "=":
 		c.fault(faultf(s.at, "metric %s is one figure at a time", metric.Name).or(`select it with "="`))
+	case label.begins != nil && s.op == "=":
+		if start, _, _ := strings.Cut(s.value, "/"); !slices.Contains(label.begins, start) {
+			c.fault(unknownValue(s.valueAt, s.label, start, label.begins))
+		}
 	case label.Values == nil:
 	case s.pattern != nil:
 		if !slices.ContainsFunc(label.Values, s.pattern.MatchString) {
@@ -251,6 +260,7 @@ func (c *checker) selector(metric *Metric, s *selector) {
 	}
 }
 
+// unknownValue is the fault of a value outside its closed set.
 func unknownValue(at int, what, value string, known []string) *fault {
 	f := faultf(at, "unknown %s %q", what, value)
 	if f.hint = didYouMean(value, known); f.hint == "" {

@@ -233,7 +233,7 @@ func (f *figure) value(m *metricRef) MetricValue {
 		Missing: append([]string{}, f.missing...), From: f.from, Evidence: append([]string{}, f.evidence...),
 		Confidence: f.confidence, Samples: f.samples,
 	}
-	if f.word != "" || v.Unit == UnitWord {
+	if f.text {
 		return v
 	}
 	switch {
@@ -396,7 +396,7 @@ func (e *evaluation) missing(n node) []string {
 func (e *evaluation) shown(n node) string {
 	if m, ok := n.(*metricRef); ok {
 		f := e.figures[m.String()]
-		if m.metric.Unit == UnitWord {
+		if f.text {
 			if f.sure {
 				return quote(f.word)
 			}

@@ -101,6 +101,7 @@ func decide(surely, surelyNot bool) truth {
 // figure is the value of a metric, and why it is not known better.
 type figure struct {
 	interval            // of a number
+	text       bool     // the metric is a word, not a number
 	word       string   // of a text metric
 	sure       bool     // the word is certain
 	open       []string // other words that are not excluded
@@ -112,7 +113,7 @@ type figure struct {
 }
 
 func (f *figure) known() bool {
-	if f.word != "" {
+	if f.text {
 		return f.sure && len(f.open) == 0
 	}
 	return f.exact()

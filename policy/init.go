@@ -134,7 +134,11 @@ func (p *proposal) write(b *bytes.Buffer, in *reading) {
 		}
 		m := metric.metrics()[0]
 		f := m.metric.read(in, m)
-		expr = p.metric + " <= " + limitText(math.Max(p.floor, headroom*f.high), m.metric.Unit)
+		limit := p.floor
+		if !math.IsInf(f.high, 0) {
+			limit = math.Max(limit, headroom*f.high)
+		}
+		expr = p.metric + " <= " + limitText(limit, m.metric.Unit)
 		if f.exact() {
 			seen = " Measured: " + f.value(m).String() + "."
 		}
@@ -163,7 +167,7 @@ func yamlString(s string) string {
 
 // limitText rounds a limit up to a number with one or two figures and a unit.
 func limitText(v float64, unit Unit) string {
-	if unit != UnitBytes || math.IsInf(v, 0) {
+	if unit != UnitBytes {
 		return fmt.Sprintf("%.0f", math.Ceil(v))
 	}
 	names, i := []string{"B", "KiB", "MiB", "GiB", "TiB"}, 0

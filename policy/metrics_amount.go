@@ -100,6 +100,7 @@ func readAmount(side string, q measured) func(*reading, *metricRef) figure {
 			n.table = true
 			rows := in.stateRows(states)
 			f := in.amount(side, deltasOf(rows.in, q), deltasOf(rows.slack, q), n)
+			rows.complete(&f)
 			f.confidence = rows.confidence(in.r.Summary.Confidence)
 			f.from = reportPlace("states", rows.names(), q.key(), side)
 			return f
@@ -125,6 +126,11 @@ func readAmount(side string, q measured) func(*reading, *metricRef) figure {
 				}
 			}
 			f := in.amount(side, rows, nil, n)
+			for _, fate := range snapshot.Fates() {
+				if countsFate(fates, fate, q) && !slices.Contains(names, string(fate)) {
+					f.forget(nil, "the report has no row for fate "+string(fate))
+				}
+			}
 			f.from = reportPlace("fates", names, q.key(), side)
 			return f
 		}
@@ -164,10 +170,25 @@ func countsFate(all []*selector, fate snapshot.Fate, q measured) bool {
 
 // stateSelection is the rows of the selected states, and those of connections
 // whose state is unknown and that might belong to them.
-type stateSelection struct{ in, slack []*analyze.StateRow }
+type stateSelection struct {
+	in, slack []*analyze.StateRow
+	absent    []string // selected states that the result has no row for
+}
+
+// complete makes nothing of a figure known when a row is absent.
+func (s *stateSelection) complete(f *figure) {
+	if s.absent != nil {
+		f.forget(nil, "the report has no row for state "+strings.Join(s.absent, ", "))
+	}
+}
 
 func (in *reading) stateRows(all []*selector) stateSelection {
 	var s stateSelection
+	for _, state := range analyze.States() {
+		if selected(all, string(state)) && !slices.ContainsFunc(in.r.States, func(r analyze.StateRow) bool { return r.State == state }) {
+			s.absent = append(s.absent, string(state))
+		}
+	}
 	for i := range in.r.States {
 		row := &in.r.States[i]
 		switch {
@@ -229,6 +250,7 @@ func readConnections(side string) func(*reading, *metricRef) figure {
 				slack = append(slack, pairDelta(r.Connections))
 			}
 			f := in.amount(side, deltas, slack, n)
+			rows.complete(&f)
 			f.confidence = rows.confidence(analyze.Exact)
 			f.from = reportPlace("states", rows.names(), "connections", side)
 			return f
@@ -260,6 +282,7 @@ func readSendQueue(side string) func(*reading, *metricRef) figure {
 			slack = append(slack, pairDelta(r.KernelSendQueueBytes))
 		}
 		f := in.amount(side, deltas, slack, need{table: true})
+		rows.complete(&f)
 		f.confidence = rows.confidence(analyze.Exact)
 		f.from = reportPlace("states", rows.names(), "kernel_send_queue_bytes", side)
 		return f

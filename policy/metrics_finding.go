@@ -11,11 +11,11 @@ import (
 
 func findingMetrics() []Metric {
 	labels := []Label{
-		label("cause", "the root cause", causes),
+		label("cause", "the root cause", analyze.Causes()),
 		label("form", "the cause's form", nil),
 		label("severity", "how bad", severities),
 		label("confidence", "how it was learned", confidences),
-		label("id", "the stable id", nil),
+		{Name: "id", Meaning: "the stable id: cause/form/place", begins: analyze.Causes()},
 	}
 	count := func(analyze.Finding) analyze.Int { return analyze.Int{} }
 	one := func(of func(analyze.Finding) analyze.Int, key string) func(*reading, *metricRef) figure {
@@ -70,7 +70,7 @@ func (in *reading) findings(m *metricRef, of func(analyze.Finding) analyze.Int, 
 		}
 	}
 	f.interval = exactly(sum)
-	f.missing = in.gaps()
+	f.missing = append(in.gaps(), in.limitGaps(m.on("cause"))...)
 	if !known {
 		f.lacks("a finding's figure is not known")
 	}
@@ -78,6 +78,38 @@ func (in *reading) findings(m *metricRef, of func(analyze.Finding) analyze.Int, 
 		f.interval = atLeast(sum)
 	}
 	return f
+}
+
+// limitGaps lists what is missing to say that no limit is near: the process's
+// own figures, and where that cause is asked for by name, the JVM's flags.
+func (in *reading) limitGaps(causes []*selector) []string {
+	if !selected(causes, analyze.CauseNearLimit) {
+		return nil
+	}
+	var all []string
+	for i := range in.inputs {
+		name := in.inputs[i].name
+		proc, ok := sourceOf(in.r, i, snapshot.SourceProc)
+		switch {
+		case !ok:
+			all = append(all, name+" has no source "+snapshot.SourceProc)
+		case proc.Status != snapshot.StatusOK && proc.Status != snapshot.StatusPartial:
+			all = append(all, name+": "+describe(proc))
+		}
+		if len(causes) == 0 {
+			continue
+		}
+		attach, okAttach := sourceOf(in.r, i, snapshot.SourceAttach)
+		outside, okOutside := sourceOf(in.r, i, snapshot.SourceVMStructs)
+		switch {
+		case okAttach && attach.Status == snapshot.StatusOK || okOutside && outside.Status == snapshot.StatusOK:
+		case okAttach:
+			all = append(all, name+": "+describe(attach))
+		default:
+			all = append(all, name+" has no source "+snapshot.SourceAttach)
+		}
+	}
+	return all
 }
 
 // The ends of a transition that are no states.
@@ -147,11 +179,61 @@ func counterMetrics() []Metric {
 			From:    "reconciliation", read: readCounter(s.name),
 		})
 	}
-	return append(all, Metric{
+	all = append(all, Metric{
 		Name: "head.counter_difference_bytes", Unit: UnitBytes, Labels: labels, single: true, required: "counter",
 		Meaning: "a counter less the allocations it should count, in the last snapshot",
 		From:    "reconciliation[].difference_bytes", read: readCounter("difference"),
 	})
+	for _, s := range sides[:3] {
+		all = append(all, Metric{
+			Name: s.name + ".resident_bytes", Unit: UnitBytes,
+			Labels:  []Label{label("part", "the part of resident memory, as the report names it", nil)},
+			Meaning: "resident memory by part, " + s.meaning + "; the parts sum to rss",
+			From:    "residency", read: readResidency(s.name),
+		})
+	}
+	return all
+}
+
+func readResidency(side string) func(*reading, *metricRef) figure {
+	return func(in *reading, m *metricRef) figure {
+		f := figure{interval: anything, confidence: analyze.Inferred, samples: len(in.inputs)}
+		var rows []analyze.Delta
+		var names, parts, from []string
+		for _, r := range in.r.Residency {
+			names = append(names, r.Part)
+			if selected(m.on("part"), r.Part) {
+				rows = append(rows, analyze.Delta{Base: r.BaseBytes, Head: r.HeadBytes})
+				parts = append(parts, r.Part)
+				from = append(from, r.Source)
+			}
+		}
+		f.from = reportPlace("residency", parts, "bytes", side)
+		switch {
+		case len(names) == 0:
+			f.lacks("resident memory could not be split")
+		case len(rows) == 0: // a part nobody has heard of must not be zero
+			f.lacks("no part of resident memory is selected; there are " + strings.Join(names, ", "))
+		case in.base == nil && side != "head":
+			f.lacks(in.lacksBase())
+		default:
+			base, okBase := total(rows, func(d analyze.Delta) analyze.Int { return d.Base })
+			head, okHead := total(rows, func(d analyze.Delta) analyze.Int { return d.Head })
+			switch {
+			case side == "base" && okBase:
+				f.interval = exactly(base)
+			case side == "head" && okHead:
+				f.interval = exactly(head)
+			case side == "delta" && okBase && okHead:
+				f.interval = exactly(head).minus(exactly(base))
+			default:
+				f.lacks("resident memory could not be split in every snapshot")
+			}
+		}
+		slices.Sort(from)
+		f.evidence = slices.Compact(from)
+		return f
+	}
 }
 
 func readCounter(side string) func(*reading, *metricRef) figure {

@@ -27,7 +27,7 @@ func summaryMetrics() []Metric {
 			Name: "summary.confidence", Unit: UnitWord, Words: confidences,
 			Meaning: "how the verdict was learned",
 			From:    "summary.confidence", read: func(in *reading, _ *metricRef) figure {
-				return figure{word: string(in.r.Summary.Confidence), sure: true, from: "summary.confidence", confidence: analyze.Exact, samples: len(in.inputs)}
+				return figure{text: true, word: string(in.r.Summary.Confidence), sure: true, from: "summary.confidence", confidence: analyze.Exact, samples: len(in.inputs)}
 			},
 		},
 		{
@@ -106,7 +106,7 @@ func readClosedConnections(in *reading, _ *metricRef) figure {
 // have shown.
 func readVerdict(in *reading, _ *metricRef) figure {
 	s := &in.r.Summary
-	f := figure{word: string(s.Verdict), from: "summary.verdict", confidence: s.Confidence}
+	f := figure{text: true, word: string(s.Verdict), from: "summary.verdict", confidence: s.Confidence}
 	in.addEvidence(&f, "", need{heap: true, table: true})
 	gaps := in.gaps()
 	switch s.Verdict {

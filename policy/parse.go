@@ -92,6 +92,10 @@ func (p *parser) unexpected(want string) {
 		if lower := strings.ToLower(t.text); lower != t.text && isKeyword(lower) {
 			f.hint = `write "` + lower + `"`
 		}
+		_, isTime := timeUnits[t.text]
+		if before := p.next - 1; before >= 0 && p.tokens[before].kind == tokenQuantity && (isTime || byteUnits[t.text] != 0) {
+			f.hint = `write the unit right after the number: "` + p.tokens[before].text + t.text + `"`
+		}
 	}
 	p.fail(f)
 }
@@ -281,7 +285,7 @@ func (p *parser) selector() (selector, bool) {
 		}
 		pattern, err := regexp.Compile(s.value)
 		if err != nil {
-			p.fail(faultf(value.at, "%s", strings.TrimPrefix(err.Error(), "error parsing regexp: ")))
+			p.fail(faultf(value.at, "not a regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: ")))
 			return selector{}, false
 		}
 		s.pattern = pattern

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"errors"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -48,53 +50,60 @@ var byteUnits = map[string]float64{
 
 var timeUnits = map[string]float64{"ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
+// maxQuantity bounds numbers, in their base unit: an exbibyte, or more seconds
+// than the universe has lasted.
+const maxQuantity = 1 << 60
+
 // parseQuantity reads a number with its unit: 3, 25%, 8MiB, 8MiB/s, 30s, 1h30m.
 // A fault's offset counts from the start of the text.
 func parseQuantity(text string) (float64, dimension, *fault) {
+	v, d, f := scaleQuantity(text)
+	if f == nil && v > maxQuantity {
+		return 0, d, faultf(0, "the number is too large")
+	}
+	return v, d, f
+}
+
+func scaleQuantity(text string) (float64, dimension, *fault) {
 	body, per, rate := strings.Cut(text, "/")
 	number, unit := splitNumber(body)
 	v, err := strconv.ParseFloat(number, 64)
-	if err != nil {
-		return 0, dimCount, faultf(0, "%q is not a number", number)
-	}
 	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return 0, dimCount, faultf(0, "the number is too large")
+	case err != nil:
+		return 0, dimCount, faultf(0, "%q is not a number", number)
 	case unit == "":
 		return v, dimCount, nil
 	case unit == "%":
 		return v / 100, dimCount, nil
 	}
 	if factor, ok := byteUnits[unit]; ok {
-		v *= factor
 		if !rate {
-			return v, dimBytes, nil
+			return v * factor, dimBytes, nil
 		}
-		seconds, ok := timeUnits[per]
-		if !ok {
-			return 0, dimCount, faultf(len(body)+1, "unknown unit of time %q", per).or("units are ms, s, m, h, d")
-		}
-		return v / seconds, dimRate, nil
+		return v * factor / timeUnits[per], dimRate, nil // the lexer has checked the unit of time
 	}
-	seconds, ok := parseTime(body)
-	if !ok || rate {
-		f := faultf(len(number), "unknown unit %q", unit)
-		names := []string{"B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "ms", "s", "m", "h", "d"}
-		if near := nearestUnit(unit, names); near != "" {
-			return 0, dimCount, f.or(`did you mean "` + number + near + `"?`)
-		}
-		return 0, dimCount, f.or("units are " + strings.Join(names, ", ") + ", %")
+	if seconds, ok := parseTime(body); ok {
+		return seconds, dimSeconds, nil
 	}
-	return seconds, dimSeconds, nil
+	f := faultf(len(number), "unknown unit %q", unit)
+	names := []string{"B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "ms", "s", "m", "h", "d"}
+	if near := nearestUnit(unit, names); near != "" {
+		return 0, dimCount, f.or(`did you mean "` + number + near + `"?`)
+	}
+	return 0, dimCount, f.or("units are " + strings.Join(names, ", ") + ", %")
 }
 
 func nearestUnit(unit string, names []string) string {
 	for _, n := range names {
-		if strings.EqualFold(n, unit) {
+		if len(unit) > 1 && strings.EqualFold(n, unit) {
 			return n
 		}
 	}
 	switch strings.ToUpper(unit) {
-	case "K", "M", "G", "T":
-		return strings.ToUpper(unit) + "iB"
+	case "K", "KI", "M", "MI", "G", "GI", "T", "TI":
+		return strings.ToUpper(unit[:1]) + "iB"
 	case "SEC", "SECONDS":
 		return "s"
 	case "MIN", "MINUTES":
@@ -140,7 +149,7 @@ func showNumber(v float64, d dimension) string {
 	case dimRate:
 		return binarySize(v) + "/s"
 	case dimSeconds:
-		return strconv.FormatFloat(v, 'g', 4, 64) + " s"
+		return strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64) + " s"
 	case dimCount:
 		if v != float64(int64(v)) {
 			return strconv.FormatFloat(v, 'g', 4, 64)
@@ -156,6 +165,7 @@ func binarySize(v float64) string {
 	if v < 0 {
 		v, sign = -v, "-"
 	}
+	bytes := v
 	for v >= 999.5 && i < len(units)-1 {
 		v /= 1024
 		i++
@@ -164,5 +174,9 @@ func binarySize(v float64) string {
 	if i > 0 && v < 99.95 {
 		digits = 1
 	}
-	return sign + strconv.FormatFloat(v, 'f', digits, 64) + " " + units[i]
+	text := strconv.FormatFloat(v, 'f', digits, 64)
+	if exact := strconv.FormatFloat(bytes, 'f', -1, 64); i > 0 && bytes == math.Trunc(bytes) && text != strconv.FormatFloat(v, 'f', -1, 64) && text != strconv.FormatFloat(v, 'f', -1, 64)+".0" {
+		return sign + text + " " + units[i] + " (" + exact + " B)"
+	}
+	return sign + text + " " + units[i]
 }

@@ -168,7 +168,13 @@ func (in *reading) amount(side string, rows, slack []analyze.Delta, n need) figu
 	case "head":
 		f.interval = at(in.head, head)
 	case "delta":
-		f.interval = at(in.head, head).minus(at(in.base, base))
+		before := at(in.base, base)
+		f.interval = at(in.head, head).minus(before)
+		if math.IsInf(before.high, 1) {
+			// That a missing base cannot be negative bounds the growth, but no
+			// rule shall hold because evidence is missing.
+			f.interval = anything
+		}
 	default: // kept, new and freed need both sides whole
 		pick := map[string]func(analyze.Delta) analyze.Int{
 			"kept":  func(d analyze.Delta) analyze.Int { return d.Retained },

@@ -11,25 +11,24 @@ func didYouMean(word string, candidates []string) string {
 	return ""
 }
 
-// nearest finds the candidate within a third of the word's length in edits; a
-// candidate that has the word as one of its dotted parts counts as near.
+// nearest finds the candidate that has the word as its last dotted part, else
+// the one within a third of the word's length in edits.
 func nearest(word string, candidates []string) string {
 	lower := strings.ToLower(word)
+	for _, prefix := range []string{"delta.", "head.", ""} {
+		for _, c := range candidates {
+			if word != "" && strings.HasPrefix(c, prefix) && strings.HasSuffix(c, "."+lower) {
+				return c
+			}
+		}
+	}
 	best, least := "", max(2, len(word)/3)+1
 	for _, c := range candidates {
 		if d := edits(lower, strings.ToLower(c), least); d < least {
 			best, least = c, d
 		}
 	}
-	if best != "" || word == "" {
-		return best
-	}
-	for _, c := range candidates {
-		if strings.HasSuffix(c, "."+lower) {
-			return c
-		}
-	}
-	return ""
+	return best
 }
 
 // edits is the number of insertions, deletions, replacements and swaps of
