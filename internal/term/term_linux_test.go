@@ -1,0 +1,123 @@
+package term
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func environment(pairs map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		v, ok := pairs[name]
+		return v, ok
+	}
+}
+
+// terminal opens a pseudo-terminal of the given width.
+func terminal(t *testing.T, columns uint16) *os.File {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = master.Close() })
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = slave.Close() })
+	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
+		t.Fatal(err)
+	}
+	return slave
+}
+
+func TestColored(t *testing.T) {
+	tty := terminal(t, 80)
+	file, err := os.Create(t.TempDir() + "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	for _, test := range []struct {
+		mode      ColorMode
+		env       map[string]string
+		tty, file bool
+	}{
+		{ColorAuto, nil, true, false},
+		{ColorAlways, map[string]string{"NO_COLOR": "1"}, true, true},
+		{ColorNever, map[string]string{"CLICOLOR_FORCE": "1"}, false, false},
+		{ColorAuto, map[string]string{"NO_COLOR": "1"}, false, false},
+		{ColorAuto, map[string]string{"NO_COLOR": ""}, true, false},
+		{ColorAuto, map[string]string{"NO_COLOR": "1", "CLICOLOR_FORCE": "1"}, false, false},
+		{ColorAuto, map[string]string{"CLICOLOR_FORCE": "1"}, true, true},
+		{ColorAuto, map[string]string{"CLICOLOR_FORCE": "0"}, true, false},
+		{ColorAuto, map[string]string{"FORCE_COLOR": "3"}, true, true},
+		{ColorAuto, map[string]string{"FORCE_COLOR": "false"}, true, false},
+		{ColorAuto, map[string]string{"CLICOLOR": "0"}, false, false},
+		{ColorAuto, map[string]string{"TERM": "dumb"}, false, false},
+		{ColorAuto, map[string]string{"TERM": "dumb", "FORCE_COLOR": "1"}, true, true},
+	} {
+		if got := Colored(tty, test.mode, environment(test.env)); got != test.tty {
+			t.Errorf("terminal, %s, %v: %v", test.mode, test.env, got)
+		}
+		if got := Colored(file, test.mode, environment(test.env)); got != test.file {
+			t.Errorf("file, %s, %v: %v", test.mode, test.env, got)
+		}
+	}
+}
+
+func TestWidth(t *testing.T) {
+	for _, test := range []struct {
+		columns uint16 // 0: no terminal
+		env     string
+		want    int
+	}{
+		{0, "", 80},
+		{0, "120", 120},
+		{0, "-3", 80},
+		{0, "wide", 80},
+		{0, "7", 40},
+		{0, "100000", 240},
+		{132, "120", 132},
+		{20, "", 40},
+	} {
+		env := environment(map[string]string{"COLUMNS": test.env})
+		var got int
+		if test.columns == 0 {
+			got = Width(&bytes.Buffer{}, env)
+		} else {
+			got = Width(terminal(t, test.columns), env)
+		}
+		if got != test.want {
+			t.Errorf("%d columns, COLUMNS=%s: width %d, want %d", test.columns, test.env, got, test.want)
+		}
+	}
+}
+
+func TestIsTerminal(t *testing.T) {
+	if !IsTerminal(terminal(t, 80)) || IsTerminal(&bytes.Buffer{}) || IsTerminal(nil) {
+		t.Error("a terminal is one, a buffer and nothing are none")
+	}
+}
+
+func TestParseColorMode(t *testing.T) {
+	for text, want := range map[string]ColorMode{"": ColorAuto, "auto": ColorAuto, "always": ColorAlways, "never": ColorNever} {
+		if got, err := ParseColorMode(text); err != nil || got != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	if _, err := ParseColorMode("yes"); err == nil {
+		t.Error("yes is no mode")
+	}
+}
