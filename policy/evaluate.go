@@ -117,21 +117,25 @@ func CannotJudge(p *Policy, reason string, now time.Time) *Outcome {
 }
 
 func (p *Policy) outcome(now time.Time, judge func(*Rule) RuleOutcome) *Outcome {
-	o := &Outcome{Policy: p.Origin, Reasons: []string{}, Rules: []RuleOutcome{}, Waivers: []WaiverOutcome{}}
+	o := &Outcome{Policy: p.Origin, Reasons: []string{}, Rules: []RuleOutcome{}}
 	for i := range p.Rules {
 		o.Rules = append(o.Rules, judge(&p.Rules[i]))
 	}
-	for _, w := range p.Waivers {
-		o.Waivers = append(o.Waivers, applyWaiver(w, o.Rules, now))
+	o.Waivers = make([]WaiverOutcome, len(p.Waivers))
+	for _, expired := range []bool{false, true} { // those in force first
+		for i, w := range p.Waivers {
+			if expired == !now.Before(w.Until) {
+				o.Waivers[i] = applyWaiver(w, expired, o.Rules)
+			}
+		}
 	}
 	o.decide()
 	return o
 }
 
 // applyWaiver lets the waiver cover its rule where the rule would count.
-func applyWaiver(w Waiver, rules []RuleOutcome, now time.Time) WaiverOutcome {
+func applyWaiver(w Waiver, expired bool, rules []RuleOutcome) WaiverOutcome {
 	o := WaiverOutcome{Rule: w.Rule, Until: w.Until.UTC(), Reason: w.Reason, State: WaiverUnneeded, Line: w.Line, Column: w.Column}
-	expired := !now.Before(w.Until)
 	for i := range rules {
 		r := &rules[i]
 		if r.ID != w.Rule {
@@ -239,7 +243,7 @@ func (f *figure) value(m *metricRef) MetricValue {
 	switch {
 	case f.exact():
 		v.Value = snapshot.Known(f.low)
-	default:
+	case !f.none():
 		if !math.IsInf(f.low, -1) {
 			v.AtLeast = snapshot.Known(f.low)
 		}
@@ -337,16 +341,38 @@ func (e *evaluation) because(n node) []string {
 	case *negated:
 		return e.because(n.x)
 	case *comparison:
-		sides := make([]string, 0, 2)
-		for _, side := range []node{n.x, n.y} {
-			if hasMetric(side) {
-				sides = append(sides, show(side, levelOr)+" is "+e.shown(side))
-			}
-		}
-		relation := map[truth]string{yes: "holds", no: "does not hold", unknown: "is not known"}[own]
-		all = append(all, strings.Join(sides, ", ")+": "+show(n, levelOr)+" "+relation)
+		all = append(all, e.told(n, own))
 	}
 	return all
+}
+
+// told is a comparison as a sentence: "x is 26.2 MiB, not <= 8MiB".
+func (e *evaluation) told(n *comparison, own truth) string {
+	if m, literal, ok := wordComparison(n); ok {
+		f := e.figures[m.String()]
+		is := (n.op == "==") == (own == yes) // the word is the literal
+		switch {
+		case is:
+			return m.String() + " is " + quote(literal)
+		case f.sure:
+			return m.String() + " is " + quote(f.word) + ", not " + quote(literal)
+		}
+		return m.String() + " is not " + quote(literal)
+	}
+	x, op, y := n.x, n.op, n.y
+	if !hasMetric(x) { // 8MiB >= x reads as x <= 8MiB
+		x, y = y, x
+		op = map[string]string{"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}[op]
+	}
+	text := show(x, levelOr) + " is " + e.shown(x) + ", "
+	if own == no {
+		text += "not "
+	}
+	text += op + " " + show(y, levelOr)
+	if hasMetric(y) {
+		text += ", which is " + e.shown(y)
+	}
+	return text
 }
 
 // missing lists why a condition cannot be judged.
@@ -418,7 +444,7 @@ func showInterval(i interval, d dimension) string {
 	switch {
 	case i.exact():
 		return showNumber(i.low, d)
-	case i.nothing(), i.low == 0 && math.IsInf(i.high, 1):
+	case i.none():
 		return "not known"
 	case math.IsInf(i.high, 1):
 		return "at least " + showNumber(i.low, d)

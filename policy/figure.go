@@ -30,7 +30,11 @@ var anything = interval{math.Inf(-1), math.Inf(1)}
 
 func (i interval) exact() bool { return i.low == i.high }
 
-func (i interval) nothing() bool { return math.IsInf(i.low, -1) && math.IsInf(i.high, 1) }
+// none reports that nothing is known, but that the number may be of a kind that
+// is never negative.
+func (i interval) none() bool {
+	return math.IsInf(i.high, 1) && (math.IsInf(i.low, -1) || i.low == 0)
+}
 
 // clean turns what arithmetic on infinities leaves undefined into "not known".
 func (i interval) clean() interval {

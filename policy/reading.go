@@ -168,10 +168,10 @@ func (in *reading) amount(side string, rows, slack []analyze.Delta, n need) figu
 	case "head":
 		f.interval = at(in.head, head)
 	case "delta":
-		before := at(in.base, base)
-		f.interval = at(in.head, head).minus(before)
-		if math.IsInf(before.high, 1) {
-			// That a missing base cannot be negative bounds the growth, but no
+		before, after := at(in.base, base), at(in.head, head)
+		f.interval = after.minus(before)
+		if math.IsInf(before.high, 1) || after.none() {
+			// That what is missing cannot be negative bounds the growth, but no
 			// rule shall hold because evidence is missing.
 			f.interval = anything
 		}
