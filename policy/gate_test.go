@@ -240,6 +240,7 @@ func TestMetricValueInWords(t *testing.T) {
 		`delta.retained_bytes > 0`:                 "not known",
 		`summary.verdict == "leak"`:                "leak",
 		`summary.elapsed_seconds > 1s`:             "60 s",
+		`growth.bytes_per_second{fate="lost"} > 0`: "not known",
 		`findings > 0`:                             "at least 1",
 		`base.bytes{holder=~"nobody"} == 0`:        "0 B",
 		`sources{status="ok"} == 10`:               "10",
@@ -251,7 +252,7 @@ func TestMetricValueInWords(t *testing.T) {
 		}
 	}
 	for bytes, want := range map[float64]string{
-		0: "0 B", 999: "999 B", 1024: "1.0 KiB", 1 << 23: "8.0 MiB", 1<<23 + 1: "8.0 MiB (8388609 B)", -1536: "-1.5 KiB", 1 << 50: "1.0 PiB",
+		0: "0 B", 999: "999 B", 1024: "1.0 KiB", 1 << 23: "8.0 MiB", 1<<23 + 1: "8.0 MiB (8,388,609 B)", -1536: "-1.5 KiB", 0.25: "0.25 B", 1 << 50: "1.0 PiB",
 	} {
 		if got := showNumber(bytes, dimBytes); got != want {
 			t.Errorf("%v: %s, want %s", bytes, got, want)

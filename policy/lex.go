@@ -151,7 +151,7 @@ func quantityLength(text string) int {
 	for n < len(text) && (isDigit(text[n]) || text[n] == '.' || isLetter(text[n]) || text[n] == '%') {
 		n++
 	}
-	if _, unit := splitNumber(text[:n]); byteUnits[unit] == 0 || n == len(text) || text[n] != '/' {
+	if n == len(text) || text[n] != '/' || !isByteQuantity(text[:n]) {
 		return n
 	}
 	m := n + 1
@@ -159,7 +159,7 @@ func quantityLength(text string) int {
 		m++
 	}
 	// A dot makes it a metric: "8MiB/summary.elapsed_seconds" is a division.
-	if _, ok := timeUnits[text[n+1:m]]; ok && (m == len(text) || text[m] != '.' && !isDigit(text[m])) {
+	if isTimeUnit(text[n+1:m]) && (m == len(text) || text[m] != '.' && !isDigit(text[m])) {
 		return m
 	}
 	return n

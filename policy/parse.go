@@ -92,8 +92,7 @@ func (p *parser) unexpected(want string) {
 		if lower := strings.ToLower(t.text); lower != t.text && isKeyword(lower) {
 			f.hint = `write "` + lower + `"`
 		}
-		_, isTime := timeUnits[t.text]
-		if before := p.next - 1; before >= 0 && p.tokens[before].kind == tokenQuantity && (isTime || byteUnits[t.text] != 0) {
+		if before := p.next - 1; before >= 0 && p.tokens[before].kind == tokenQuantity && (isTimeUnit(t.text) || isByteQuantity("1"+t.text)) {
 			f.hint = `write the unit right after the number: "` + p.tokens[before].text + t.text + `"`
 		}
 	}

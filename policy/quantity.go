@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/leakscope/leakscope/internal/units"
 )
 
 // dimension is the unit of a figure as powers of bytes and seconds; the zero
@@ -42,17 +44,11 @@ func (d dimension) times(e dimension, sign int8) (dimension, bool) {
 	return p, ok
 }
 
-var byteUnits = map[string]float64{
-	"B":  1,
-	"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
-}
-
-var timeUnits = map[string]float64{"ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-// maxQuantity bounds numbers, in their base unit: an exbibyte, or more seconds
-// than the universe has lasted.
-const maxQuantity = 1 << 60
+// maxQuantity bounds numbers, in their base unit; maxDigits as they are written.
+const (
+	maxQuantity = 1 << 60
+	maxDigits   = 24
+)
 
 // parseQuantity reads a number with its unit: 3, 25%, 8MiB, 8MiB/s, 30s, 1h30m.
 // A fault's offset counts from the start of the text.
@@ -67,49 +63,74 @@ func parseQuantity(text string) (float64, dimension, *fault) {
 func scaleQuantity(text string) (float64, dimension, *fault) {
 	body, per, rate := strings.Cut(text, "/")
 	number, unit := splitNumber(body)
-	v, err := strconv.ParseFloat(number, 64)
-	switch {
-	case errors.Is(err, strconv.ErrRange):
-		return 0, dimCount, faultf(0, "the number is too large")
-	case err != nil:
-		return 0, dimCount, faultf(0, "%q is not a number", number)
-	case unit == "":
-		return v, dimCount, nil
-	case unit == "%":
-		return v / 100, dimCount, nil
+	if len(number) > maxDigits {
+		return 0, dimCount, faultf(0, "the number is too long")
 	}
-	if factor, ok := byteUnits[unit]; ok {
-		if !rate {
-			return v * factor, dimBytes, nil
+	if unit == "" || unit == "%" {
+		v, err := strconv.ParseFloat(number, 64)
+		if err != nil {
+			return 0, dimCount, faultf(0, "%q is not a number", number)
 		}
-		return v * factor / timeUnits[per], dimRate, nil // the lexer has checked the unit of time
+		if unit == "%" {
+			v /= 100
+		}
+		return v, dimCount, nil
 	}
-	if seconds, ok := parseTime(body); ok {
+	if seconds, err := units.ParseSeconds(body); err == nil {
 		return seconds, dimSeconds, nil
 	}
-	f := faultf(len(number), "unknown unit %q", unit)
-	names := []string{"B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "ms", "s", "m", "h", "d"}
-	if near := nearestUnit(unit, names); near != "" {
-		return 0, dimCount, f.or(`did you mean "` + number + near + `"?`)
+	size, err := units.ParseBytes(body)
+	if err != nil {
+		return 0, dimBytes, unitFault(number, err)
 	}
-	return 0, dimCount, f.or("units are " + strings.Join(names, ", ") + ", %")
+	if !rate {
+		return float64(size), dimBytes, nil
+	}
+	seconds, err := units.ParseSeconds("1" + per)
+	if err != nil {
+		return 0, dimRate, unitFault(number, err)
+	}
+	return float64(size) / seconds, dimRate, nil
 }
 
-func nearestUnit(unit string, names []string) string {
-	for _, n := range names {
-		if len(unit) > 1 && strings.EqualFold(n, unit) {
-			return n
+// unitFault turns an error of units into a fault at the unit.
+func unitFault(number string, err error) *fault {
+	var syntax *units.SyntaxError
+	if !errors.As(err, &syntax) {
+		return faultf(0, "%s", err)
+	}
+	f := faultf(0, "%s", syntax.Reason).or(syntax.Hint)
+	if strings.HasPrefix(syntax.Reason, "unknown unit") {
+		f.at = len(number)
+		_, unit := splitNumber(syntax.Text)
+		switch time := timeMeant(unit); {
+		case time != "":
+			f.hint = "did you mean " + number + time + "?"
+		case len(unit) > len("MiB") || !strings.HasPrefix(syntax.Hint, "did you mean"):
+			f.hint = "units are B, kB, MB, GB, TB, KiB, MiB, GiB, TiB, ms, s, m (minutes), h, d, and %"
 		}
 	}
-	switch strings.ToUpper(unit) {
-	case "K", "KI", "M", "MI", "G", "GI", "T", "TI":
-		return strings.ToUpper(unit[:1]) + "iB"
-	case "SEC", "SECONDS":
-		return "s"
-	case "MIN", "MINUTES":
-		return "m"
+	return f
+}
+
+// timeMeant is the unit of time that a word abbreviates, or "".
+func timeMeant(word string) string {
+	for _, long := range []string{"seconds", "minutes", "hours", "days"} {
+		if len(word) >= 3 && strings.HasPrefix(long, strings.ToLower(word)) {
+			return long[:1]
+		}
 	}
 	return ""
+}
+
+func isByteQuantity(text string) bool {
+	_, err := units.ParseBytes(text)
+	return err == nil
+}
+
+func isTimeUnit(text string) bool {
+	_, err := units.ParseSeconds("1" + text)
+	return err == nil && !strings.ContainsAny(text, "0123456789.")
 }
 
 func splitNumber(text string) (number, unit string) {
@@ -120,63 +141,38 @@ func splitNumber(text string) (number, unit string) {
 	return text[:i], text[i:]
 }
 
-// parseTime adds up the parts of a duration such as 1h30m.
-func parseTime(text string) (float64, bool) {
-	total := 0.0
-	for text != "" {
-		number, rest := splitNumber(text)
-		i := strings.IndexAny(rest, "0123456789.")
-		if i < 0 {
-			i = len(rest)
-		}
-		v, err := strconv.ParseFloat(number, 64)
-		seconds, ok := timeUnits[rest[:i]]
-		if err != nil || !ok {
-			return 0, false
-		}
-		total += v * seconds
-		text = rest[i:]
-	}
-	return total, true
-}
-
-// showNumber writes a number with its unit for a sentence.
+// showNumber writes a number with its unit for a sentence: rounded, and with
+// all its digits where rounding would hide on which side of a limit it lies.
 func showNumber(v float64, d dimension) string {
-	plain := strconv.FormatFloat(v, 'f', -1, 64)
-	switch d {
-	case dimBytes:
-		return binarySize(v)
-	case dimRate:
-		return binarySize(v) + "/s"
-	case dimSeconds:
+	plain := strconv.FormatFloat(v, 'g', 6, 64)
+	whole := v == math.Trunc(v) && math.Abs(v) < 1<<62
+	switch {
+	case d == dimBytes && whole:
+		return exactSize(int64(v))
+	case d == dimBytes && math.Abs(v) >= 1024 && math.Abs(v) < 1<<62:
+		return units.Bytes(int64(math.Round(v)))
+	case d == dimBytes:
+		return plain + " B"
+	case d == dimRate && math.Abs(v) >= 10 && math.Abs(v) < 1<<62:
+		return units.Rate(v)
+	case d == dimRate:
+		return plain + " B/s"
+	case d == dimSeconds:
 		return strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64) + " s"
-	case dimCount:
-		if v != float64(int64(v)) {
-			return strconv.FormatFloat(v, 'g', 4, 64)
-		}
+	case d == dimCount && whole:
+		return units.Count(int64(v))
+	case d == dimCount:
 		return plain
 	}
-	return strconv.FormatFloat(v, 'g', 4, 64) + " " + d.String()
+	return plain + " " + d.String()
 }
 
-func binarySize(v float64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
-	i, sign := 0, ""
-	if v < 0 {
-		v, sign = -v, "-"
+// exactSize is "8.0 MiB", or "8.0 MiB (8,388,609 B)" where that is not the
+// same.
+func exactSize(n int64) string {
+	text := units.Bytes(n)
+	if v, err := units.ParseBytes(strings.TrimPrefix(text, "-")); err == nil && v == max(n, -n) {
+		return text
 	}
-	bytes := v
-	for v >= 999.5 && i < len(units)-1 {
-		v /= 1024
-		i++
-	}
-	digits := 0
-	if i > 0 && v < 99.95 {
-		digits = 1
-	}
-	text := strconv.FormatFloat(v, 'f', digits, 64)
-	if exact := strconv.FormatFloat(bytes, 'f', -1, 64); i > 0 && bytes == math.Trunc(bytes) && text != strconv.FormatFloat(v, 'f', -1, 64) && text != strconv.FormatFloat(v, 'f', -1, 64)+".0" {
-		return sign + text + " " + units[i] + " (" + exact + " B)"
-	}
-	return sign + text + " " + units[i]
+	return text + " (" + units.Exact(n) + ")"
 }
