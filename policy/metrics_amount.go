@@ -191,14 +191,28 @@ func (in *reading) stateRows(all []*selector) stateSelection {
 	}
 	for i := range in.r.States {
 		row := &in.r.States[i]
+		surely, perhaps := selectsState(all, string(row.State))
 		switch {
-		case selected(all, string(row.State)):
+		case surely:
 			s.in = append(s.in, row)
-		case row.State == analyze.StateUnknown:
+		case perhaps:
 			s.slack = append(s.slack, row)
 		}
 	}
 	return s
+}
+
+// selectsState reports whether connections of a state are selected, and
+// whether they may be. One whose state is unknown may be in any; it is surely
+// selected where unknown is asked for by name, or where every state is.
+func selectsState(all []*selector, state string) (surely, perhaps bool) {
+	if state != string(analyze.StateUnknown) {
+		is := selected(all, state)
+		return is, is
+	}
+	every := !slices.ContainsFunc(analyze.States(), func(s analyze.State) bool { return !selected(all, string(s)) })
+	byName := slices.ContainsFunc(all, func(s *selector) bool { return s.op == "=" && s.value == state })
+	return every || byName, true
 }
 
 func (s stateSelection) has(states ...analyze.State) bool {
@@ -265,7 +279,7 @@ func readConnections(side string) func(*reading, *metricRef) figure {
 			f.from = reportPlace("holders", []string{plural(len(rows), "row")}, "connections", side)
 			return f
 		}
-		f := in.amount(side, []analyze.Delta{pairDelta(in.r.Summary.Connections)}, nil, need{heap: true, table: true})
+		f := in.amount(side, []analyze.Delta{pairDelta(in.r.Summary.Connections)}, nil, need{heap: true, whole: true, table: true, joined: true})
 		f.from = reportPlace("summary", nil, "connections", side)
 		return f
 	}

@@ -24,13 +24,13 @@ func findingMetrics() []Metric {
 	return []Metric{
 		{
 			Name: "findings", Unit: UnitCount, Labels: labels,
-			Meaning: "findings; without whole evidence in every snapshot, at least so many",
+			Meaning: "findings; without whole evidence in every snapshot, one that was found counts, and how many there are is not known",
 			From:    "findings", read: func(in *reading, m *metricRef) figure { return in.findings(m, count, "") },
 		},
 		{
 			Name: "findings.bytes", Unit: UnitBytes, Labels: labels,
 			Meaning: "bytes behind the findings in the last snapshot; memory that two findings name counts twice",
-			From:    "findings[].bytes.head", read: one(func(f analyze.Finding) analyze.Int { return f.Bytes.Head }, "bytes.head"),
+			From:    "findings[].bytes.head", read: one(func(f analyze.Finding) analyze.Int { return f.Bytes.Head }, keyBytes),
 		},
 		{
 			Name: "findings.connections", Unit: UnitCount, Labels: labels,
@@ -40,8 +40,9 @@ func findingMetrics() []Metric {
 	}
 }
 
-// findings counts the selected findings, or sums one of their figures. What
-// was found is there; what was not found may be hidden by missing evidence.
+// findings counts the selected findings, or sums one of their figures. Where
+// evidence is missing, one that was found is there, but how many there would be
+// is not known: they are told apart by places that need the evidence.
 func (in *reading) findings(m *metricRef, of func(analyze.Finding) analyze.Int, key string) figure {
 	f := figure{confidence: analyze.Exact, from: "findings[]: count"}
 	if key != "" {
@@ -49,6 +50,7 @@ func (in *reading) findings(m *metricRef, of func(analyze.Finding) analyze.Int, 
 	}
 	in.addEvidence(&f, "", need{heap: true, table: true})
 	sum, known := 0.0, true
+	certain := 0.0 // the largest of those that do not rest on what is missing
 	for i := range in.r.Findings {
 		finding := &in.r.Findings[i]
 		labels := map[string]string{
@@ -59,14 +61,14 @@ func (in *reading) findings(m *metricRef, of func(analyze.Finding) analyze.Int, 
 			continue
 		}
 		f.confidence = worst(f.confidence, finding.Confidence)
-		v, ok := of(*finding).Get()
-		switch {
-		case key == "":
-			sum++
-		case ok:
-			sum += float64(v)
-		default:
-			known = false
+		v, ok := int64(1), true
+		if key != "" {
+			v, ok = of(*finding).Get()
+		}
+		known = known && ok
+		sum += float64(v)
+		if finding.Bytes.Head.IsKnown() && (in.base == nil || finding.Bytes.Base.IsKnown()) {
+			certain = max(certain, float64(v))
 		}
 	}
 	f.interval = exactly(sum)
@@ -74,11 +76,17 @@ func (in *reading) findings(m *metricRef, of func(analyze.Finding) analyze.Int, 
 	if !known {
 		f.lacks("a finding's figure is not known")
 	}
-	if len(f.missing) > 0 {
-		f.interval = atLeast(sum)
+	switch {
+	case len(f.missing) == 0:
+	case key == keyBytes:
+		f.interval = atLeast(0)
+	default:
+		f.interval = atLeast(certain)
 	}
 	return f
 }
+
+const keyBytes = "bytes.head"
 
 // limitGaps lists what is missing to say that no limit is near: the process's
 // own figures, and where that cause is asked for by name, the JVM's flags.
@@ -153,14 +161,16 @@ func readTransitions(bytes bool) func(*reading, *metricRef) figure {
 			if end == "" {
 				end = notThereAfter
 			}
+			begins, mayBegin := selectsState(from, start)
+			ends, mayEnd := selectsState(to, end)
 			switch {
-			case selected(from, start) && selected(to, end):
+			case begins && ends:
 				rows = append(rows, d)
-			case (selected(from, start) || t.From == analyze.StateUnknown) && (selected(to, end) || t.To == analyze.StateUnknown):
+			case mayBegin && mayEnd:
 				slack = append(slack, d)
 			}
 		}
-		f := in.amount("new", rows, slack, need{heap: true, whole: true, table: true})
+		f := in.amount("new", rows, slack, need{heap: true, whole: true, table: true, joined: true})
 		f.from = "transitions[" + plural(len(rows), "row") + "].connections"
 		if bytes {
 			f.from = "transitions[" + plural(len(rows), "row") + "].retained_bytes"

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/leakscope/leakscope/analyze"
@@ -96,7 +97,7 @@ func (in *reading) elapsed() figure {
 
 func readClosedConnections(in *reading, _ *metricRef) figure {
 	n := analyze.Delta{New: in.r.Summary.ClosedConnections}
-	f := in.amount("new", []analyze.Delta{n}, nil, need{heap: true, table: true})
+	f := in.amount("new", []analyze.Delta{n}, nil, need{heap: true, whole: true, table: true, joined: true})
 	f.from = "summary.closed_connections"
 	return f
 }
@@ -348,11 +349,21 @@ func (in *reading) sourceRows(m *metricRef) []analyze.SourceRow {
 
 func readSources(in *reading, m *metricRef) figure {
 	f := in.plain(float64(len(in.sourceRows(m))), "sources[]: count")
-	if len(in.r.Sources) == 0 {
-		f.interval = anything
-		f.lacks("the snapshots record no sources")
-	}
+	in.needsInput(&f, m)
 	return f
+}
+
+// needsInput forgets a figure of sources when there are none, or none of the
+// selected inputs: a misspelt name must not be zero.
+func (in *reading) needsInput(f *figure, m *metricRef) {
+	byInput := m.on("input")
+	switch {
+	case len(f.missing) > 0:
+	case len(in.r.Sources) == 0:
+		f.forget(nil, "the snapshots record no sources")
+	case !slices.ContainsFunc(in.inputs, func(e inputEvidence) bool { return selected(byInput, e.name) }):
+		f.forget(nil, "no snapshot is selected")
+	}
 }
 
 func readPause(in *reading, m *metricRef) figure {
@@ -363,6 +374,7 @@ func readPause(in *reading, m *metricRef) figure {
 		longest = math.Max(longest, pause)
 	}
 	f := in.plain(longest, "sources[].pause_seconds: the longest")
+	in.needsInput(&f, m)
 	if !known && len(f.missing) == 0 {
 		f.interval = atLeast(longest)
 		f.lacks("the pause of a source is not known")

@@ -146,6 +146,9 @@ type need struct {
 	heap  bool // the heap walk
 	whole bool // … all of it: parts of an unfinished walk can be too small or too large
 	table bool // the connection table, joined to descriptors
+	// joined: without a whole table the figure can be too large as well, such
+	// as a connection that counts twice or seems to be gone.
+	joined bool
 }
 
 // atLeast is a number that cannot be negative and is known from below.
@@ -214,6 +217,9 @@ func (in *reading) bound(f *figure, input *inputEvidence, n need, rows, slack []
 		return atLeast(sum)
 	case n.table && input.table != "":
 		f.lacks(input.table)
+		if n.joined {
+			return atLeast(0)
+		}
 		return atLeast(sum)
 	case !known:
 		f.lacks(input.name + ": the figure is not known")
