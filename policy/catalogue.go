@@ -110,9 +110,10 @@ var statuses = []string{
 	string(snapshot.StatusUnsupported), string(snapshot.StatusAbsent), string(snapshot.StatusUnstable),
 }
 
+// sourceNames are those of snapshot; a test holds the two together.
 var sourceNames = []string{
 	snapshot.SourceProc, snapshot.SourceMappings, snapshot.SourceFDs, snapshot.SourceSockets,
-	snapshot.SourceSocketsAfter, snapshot.SourceAttach, snapshot.SourceNMT,
+	"fds-after", snapshot.SourceSocketsAfter, snapshot.SourceAttach, snapshot.SourceNMT,
 	snapshot.SourceHeapDump, snapshot.SourceVMStructs,
 }
 

@@ -23,7 +23,6 @@ type proposal struct {
 	id, comment, metric string
 	floor               float64 // the least limit, in bytes or as a count
 	constant            string  // instead of a limit: the whole condition
-	minSamples          int
 }
 
 const (

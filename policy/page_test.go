@@ -127,3 +127,20 @@ func TestCatalogueIsWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestEverySourceCanBeNamed reads the names of sources out of package snapshot.
+func TestEverySourceCanBeNamed(t *testing.T) {
+	text, err := os.ReadFile("../snapshot/snapshot.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`(?m)^\tSource[A-Za-z]+ += "([a-z-]+)"`).FindAllStringSubmatch(string(text), -1)
+	if len(names) < 9 {
+		t.Fatalf("only %d sources found", len(names))
+	}
+	for _, n := range names {
+		if _, err := FromExpressions([]string{`sources{name="` + n[1] + `"} > 0`}); err != nil {
+			t.Error(err)
+		}
+	}
+}
