@@ -1,0 +1,144 @@
+package hotspot
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errors that a caller decides on; the errors returned wrap them.
+var (
+	ErrNotJVM      = errors.New("not a HotSpot JVM")
+	ErrUnsupported = errors.New("not supported by this JVM")
+	ErrDenied      = errors.New("permission denied")
+	ErrGone        = errors.New("the process ended")
+	ErrDisabled    = errors.New("the attach mechanism is switched off")
+	ErrStopped     = errors.New("the process is stopped")
+	ErrNoAnswer    = errors.New("the JVM does not answer")
+)
+
+// process is a JVM's identity as far as attaching needs it. It is found
+// through the process itself (a pidfd), so that a reused pid is never
+// signalled.
+type process struct {
+	pid      int
+	pidfd    int
+	nspid    int // its pid inside its own pid namespace
+	uid, gid int // effective
+	signals  uint64
+	stopped  bool
+}
+
+// openProcess reads a process's identity and proves that it is a HotSpot JVM:
+// it has libjvm.so mapped. Close it after use.
+func openProcess(pid int) (*process, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, classify(err)
+	}
+	p := &process{pid: pid, pidfd: pidfd}
+	if err := errors.Join(p.readStatus(), p.proveJVM()); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *process) close() { _ = unix.Close(p.pidfd) }
+
+// path is a path of /proc/PID.
+func (p *process) path(elements ...string) string {
+	return filepath.Join(append([]string{"/proc", strconv.Itoa(p.pid)}, elements...)...)
+}
+
+// inRoot is a path of the target as seen from here.
+func (p *process) inRoot(path string) string { return p.path("root") + filepath.Clean("/"+path) }
+
+// readStatus reads /proc/PID/status (Documentation/filesystems/proc.rst).
+func (p *process) readStatus() error {
+	text, err := os.ReadFile(p.path("status"))
+	if err != nil {
+		return classify(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(line, ":")
+		fields := strings.Fields(value)
+		if len(fields) == 0 {
+			continue
+		}
+		switch key {
+		case "NStgid":
+			p.nspid, err = strconv.Atoi(fields[len(fields)-1])
+		case "Uid":
+			p.uid, err = effective(fields)
+		case "Gid":
+			p.gid, err = effective(fields)
+		case "SigCgt":
+			p.signals, err = strconv.ParseUint(fields[0], 16, 64)
+		case "State":
+			p.stopped = fields[0] == "T" || fields[0] == "t"
+		}
+		if err != nil {
+			return fmt.Errorf("/proc/%d/status: %s: %w", p.pid, key, err)
+		}
+	}
+	if p.nspid == 0 { // kernels before 4.1
+		p.nspid = p.pid
+	}
+	return nil
+}
+
+// effective is the second of real, effective, saved and file system id.
+func effective(fields []string) (int, error) {
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("%d fields, want 4", len(fields))
+	}
+	return strconv.Atoi(fields[1])
+}
+
+// proveJVM looks for the JVM's library among the mappings.
+func (p *process) proveJVM() error {
+	f, err := os.Open(p.path("maps"))
+	if err != nil {
+		return classify(err)
+	}
+	defer func() { _ = f.Close() }()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 64<<10)
+	for lines.Scan() {
+		name := filepath.Base(strings.TrimSuffix(lines.Text(), " (deleted)"))
+		switch {
+		case name == "libjvm.so":
+			return nil
+		case strings.HasPrefix(name, "libj9vm"):
+			return fmt.Errorf("%w: OpenJ9 speaks another attach protocol and dumps another format", ErrUnsupported)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return classify(err)
+	}
+	return fmt.Errorf("%w: no libjvm.so is mapped", ErrNotJVM)
+}
+
+// catchesQuit reports whether the process has a handler for SIGQUIT. Without
+// one the signal would kill it.
+func (p *process) catchesQuit() bool { return p.signals&(1<<(unix.SIGQUIT-1)) != 0 }
+
+// classify maps what the system says to the errors of this package.
+func classify(err error) error {
+	switch {
+	case errors.Is(err, syscall.ESRCH), errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w", ErrDenied, err)
+	}
+	return err
+}
