@@ -107,13 +107,16 @@ func Evaluate(p *Policy, r *analyze.Result, now time.Time) *Outcome {
 }
 
 // CannotJudge is the outcome when there is no result to judge, such as when
-// the snapshots are not of one target: every rule is unjudged for that reason.
+// the snapshots are not of one target: every rule is unjudged for that reason,
+// and so is the gate, whatever is waived.
 func CannotJudge(p *Policy, reason string, now time.Time) *Outcome {
-	return p.outcome(now, func(rule *Rule) RuleOutcome {
+	o := p.outcome(now, func(rule *Rule) RuleOutcome {
 		o := outcomeOf(rule)
 		o.Status, o.Reasons = StatusUnjudged, []string{reason}
 		return o
 	})
+	o.Gate, o.Reasons = Unjudged, []string{reason}
+	return o
 }
 
 func (p *Policy) outcome(now time.Time, judge func(*Rule) RuleOutcome) *Outcome {

@@ -106,7 +106,7 @@ var faultyExpressions = []string{
 	`head.bytes <= 8Mib`, `head.bytes <= 8 MiB`, `head.bytes <= 8parsec`, `head.bytes <= 1e6`, `head.bytes <= 1.2.3B`, `head.bytes <= 8388608`,
 	`head.bytes <= 30s`, `summary.elapsed_seconds >= 5min`, `summary.elapsed_seconds >= 5`, `head.bytes <= 25%`, `findings == 1KiB`,
 	`head.bytes + summary.elapsed_seconds < 1B`, `head.bytes * head.bytes * head.bytes * head.bytes * head.bytes < 1`,
-	`growth.bytes_per_second <= 8KiB`, `1 < 2`, `"leak" == "leak"`, `head.bytes == "leak"`, `summary.verdict == leak`, `summary.verdict == "leek"`,
+	`growth.bytes_per_second <= 8KiB`, `head.bytes * head.bytes <= 8KiB`, `1 / summary.elapsed_seconds <= 8KiB`, `1 < 2`, `"leak" == "leak"`, `head.bytes == "leak"`, `summary.verdict == leak`, `summary.verdict == "leek"`,
 	`summary.verdict == "broken"`, `summary.verdict < "leak"`, `summary.verdict == 3`, `summary.verdict == summary.verdict`, `-summary.verdict == "leak"`,
 	`summary.verdict + 1 == 2`, `not head.bytes`, `head.bytes and head.bytes > 0`, `(head.bytes > 0) == (base.bytes > 0)`,
 	`delta.retained_byte <= 8MiB`, `retained_bytes <= 8MiB`, `nonsense <= 8MiB`, `delta.retained_bytes{stat="closed"} <= 8MiB`,

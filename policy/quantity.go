@@ -32,7 +32,20 @@ func (d dimension) String() string {
 	case dimRate:
 		return "bytes per second"
 	}
-	return "bytes^" + strconv.Itoa(int(d.bytes)) + "·seconds^" + strconv.Itoa(int(d.seconds))
+	var parts []string
+	for _, p := range []struct {
+		unit  string
+		power int8
+	}{{"bytes", d.bytes}, {"seconds", d.seconds}} {
+		switch p.power {
+		case 0:
+		case 1:
+			parts = append(parts, p.unit)
+		default:
+			parts = append(parts, p.unit+"^"+strconv.Itoa(int(p.power)))
+		}
+	}
+	return strings.Join(parts, "·")
 }
 
 // maxPower bounds the powers that products can build up.
