@@ -57,6 +57,7 @@ type comparison struct {
 	warnings []string
 
 	total  amounts // but for fate runtime
+	inUse  amounts // what something retains
 	fates  map[snapshot.Fate]*amounts
 	states map[State]*stateSums
 	// The connections of base and head, paired, and what each holds.
@@ -221,6 +222,9 @@ func (c *comparison) side(a *Attribution, i int, toPair []int) side {
 	s.sums = append(s.sums, fate)
 	if s.allocation.Fate != snapshot.FateRuntime {
 		s.sums = append(s.sums, &c.total)
+	}
+	if inUse(s.allocation) {
+		s.sums = append(s.sums, &c.inUse)
 	}
 	if k := s.allocation.Connection; k >= 0 && a.ByHeap[k] >= 0 {
 		n := a.ByHeap[k]

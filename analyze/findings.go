@@ -286,11 +286,11 @@ func (c *comparison) holderFindings(r *Result) []Finding {
 	caches := amounts{}
 	for _, key := range sortedHolderKeys(c.holders) {
 		h := c.holders[key]
-		if key.fate != snapshot.FateApplication {
-			continue
-		}
 		if isThreadLocal(h.path) {
 			caches.add(h.amounts)
+			continue
+		}
+		if key.fate != snapshot.FateApplication {
 			continue
 		}
 		name := strings.Join(h.path, " → ")
@@ -347,7 +347,7 @@ func sortedHolderKeys(m map[holderKey]*holderSums) []holderKey {
 // isThreadLocal reports whether a path runs through the JDK's cache of
 // temporary direct buffers.
 func isThreadLocal(path []string) bool {
-	return slices.ContainsFunc(path, func(step string) bool { return strings.Contains(step, "sun.nio.ch.Util$BufferCache.") })
+	return slices.ContainsFunc(path, func(step string) bool { return strings.HasPrefix(step, "sun.nio.ch.Util$BufferCache.") })
 }
 
 func shortSteps(path []string) []string {

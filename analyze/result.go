@@ -129,7 +129,8 @@ type Summary struct {
 	Connections    Pair       `json:"connections"`
 	ElapsedSeconds Float      `json:"elapsed_seconds"`
 	// RetainedBytes are those that something keeps in use: of fate connection,
-	// application, lost or unattributed; not a pool's reserve, not garbage.
+	// application, lost or unattributed, and the JDK's thread-local caches of
+	// temporary buffers; not a pool's reserve, not garbage.
 	RetainedBytes Delta `json:"retained_bytes"`
 	// GrowthBytesPerSecond is the growth of RetainedBytes.
 	GrowthBytesPerSecond Float `json:"growth_bytes_per_second"`

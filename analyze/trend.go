@@ -282,7 +282,7 @@ func (a *Attribution) eachFigure(add func(of, key string, bytes int64)) {
 	for i := range a.allocations() {
 		x := &a.Snapshot.Heap.Allocations[i]
 		add("fate", string(x.Fate), x.Bytes)
-		if inUse(x.Fate) {
+		if inUse(x) {
 			add("total", "retained", x.Bytes)
 		}
 		if x.Holder >= 0 {
@@ -301,12 +301,16 @@ func (a *Attribution) eachFigure(add func(of, key string, bytes int64)) {
 	}
 }
 
-// inUse reports whether memory of a fate is retained by something, rather than
-// kept for reuse, waiting for a collection, or the JVM's own.
-func inUse(f snapshot.Fate) bool {
-	switch f {
+// inUse reports whether something retains an allocation, rather than that it is
+// kept for reuse, waits for a collection, or is the JVM's own. A thread's cache
+// inside a pool is bounded by the pool (a remainder of its chunk); the JDK's
+// caches of temporary buffers are not bounded by anything.
+func inUse(a *snapshot.Allocation) bool {
+	switch a.Fate {
 	case snapshot.FateConnection, snapshot.FateApplication, snapshot.FateLost, snapshot.FateUnattributed:
 		return true
+	case snapshot.FateThreadCache:
+		return !a.Remainder
 	}
 	return false
 }

@@ -19,7 +19,7 @@ func (c *comparison) summary(r *Result) Summary {
 		Bytes:          c.total.bytes.delta(c.heapKnown()),
 		Allocations:    c.total.count.delta(c.heapKnown()),
 		Connections:    c.connectionTotal(),
-		RetainedBytes:  c.inUse().delta(c.heapKnown()),
+		RetainedBytes:  c.inUse.bytes.delta(c.heapKnown()),
 		ElapsedSeconds: c.elapsed(),
 		Confidence:     c.confidence(),
 	}
@@ -56,21 +56,6 @@ func (c *comparison) connectionTotal() Pair {
 		t.head += s.connections.head
 	}
 	return t.pair(c.connectionsKnown())
-}
-
-// inUse sums the fates whose memory something retains.
-func (c *comparison) inUse() tally {
-	var t tally
-	for fate, a := range c.fates {
-		if inUse(fate) {
-			t.base += a.bytes.base
-			t.head += a.bytes.head
-			t.retained += a.bytes.retained
-			t.created += a.bytes.created
-			t.freed += a.bytes.freed
-		}
-	}
-	return t
 }
 
 func (c *comparison) confidence() Confidence {
@@ -270,7 +255,7 @@ func (v *verdicts) mostGrown(grew bool) {
 		return
 	}
 	for _, h := range v.r.Holders {
-		if !inUse(h.Fate) {
+		if h.Fate == snapshot.FateUnreachable || h.Fate == snapshot.FateRuntime {
 			continue
 		}
 		if net, ok := growth(h.Bytes); ok && net > 0 && len(h.Path) > 0 {
@@ -291,8 +276,7 @@ func (v *verdicts) garbage() {
 // reserve says that a pool grew without being used more.
 func (v *verdicts) reserve() {
 	t := v.c.fates[snapshot.FatePoolFree].bytes
-	cached := v.c.fates[snapshot.FateThreadCache].bytes
-	grown := t.head - t.base + cached.head - cached.base
+	grown := t.head - t.base
 	if v.s.Verdict == Steady && grown > v.c.options.noise(t.base) {
 		v.say("pools reserve %s more than before; that memory is free for reuse", size(grown))
 	}

@@ -112,8 +112,10 @@ const (
 // The names of sources.
 const (
 	SourceProc         = "proc"
+	SourceMemory       = "memory"
 	SourceMappings     = "mappings"
 	SourceFDs          = "fds"
+	SourceFDsAfter     = "fds-after" // the second reading, after a heap step
 	SourceSockets      = "sockets"
 	SourceSocketsAfter = "sockets-after" // the second reading, after a heap step
 	SourceAttach       = "attach"        // version, flags, properties over the attach socket

@@ -76,6 +76,10 @@ func (j *JVM) Facts(ctx context.Context) (*Facts, error) {
 		if n, ok := perf.collections(); ok {
 			jvm.Collections = snapshot.Known(n)
 		}
+		// Since 25 GC.heap_info says nothing of metaspace.
+		if n, ok := perf.longs["sun.gc.metaspace.used"]; ok && !jvm.MetaspaceUsedBytes.IsKnown() {
+			jvm.MetaspaceUsedBytes = snapshot.Known(n)
+		}
 	}
 	return f, nil
 }

@@ -229,11 +229,17 @@ func TestDumpAbandoned(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			_, err = j.DumpHeap(ctx, DumpOptions{Feature: number, UsedBytes: 128 << 20}, func(_ context.Context, s DumpStream) error {
-				streams := append([]io.Reader{s.Main}, s.Segments...)
-				big := streams[len(streams)-1]
-				_, err := io.CopyN(io.Discard, big, 1<<20)
-				cancel()
-				return err
+				var group sync.WaitGroup // all streams, as the contract asks
+				for _, r := range append([]io.Reader{s.Main}, s.Segments...) {
+					group.Go(func() {
+						if n, _ := io.CopyN(io.Discard, r, 2<<20); n == 2<<20 {
+							cancel()
+						}
+						_, _ = io.Copy(io.Discard, r)
+					})
+				}
+				group.Wait()
+				return ctx.Err()
 			})
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v", err)
