@@ -87,6 +87,9 @@ func shareOf(part, whole analyze.Int) string {
 	if share > 0 && share < 0.5 {
 		return "<1%"
 	}
+	if math.Abs(share) < 0.5 {
+		share = 0 // not "-0%"
+	}
 	return fmt.Sprintf("%.0f%%", share)
 }
 

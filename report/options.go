@@ -14,7 +14,7 @@ type Options struct {
 
 const (
 	defaultWidth = 80
-	minWidth     = 40
+	minWidth     = 72 // figures are never cut: narrower terminals break the lines
 	defaultTop   = 10
 )
 

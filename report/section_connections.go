@@ -68,10 +68,11 @@ func (v *view) connections() {
 		}
 		v.para("", v.restLine(len(rest), "connection", sum), v.p.faint)
 	}
+	v.isUnknown("memory is not known", v.whyNoHeap())
 }
 
 func (v *view) connectionBlock(c *analyze.ConnectionRow) block {
-	b := block{amount: bytesOf(c.Bytes.Head), head: v.buffers(c.Allocations) + ", " + v.lifecycle(c), headColor: v.p.state(c.State)}
+	b := block{amount: bytesOf(c.Bytes.Head), head: v.buffers(c.Allocations) + v.lifecycle(c), headColor: v.p.state(c.State)}
 	if c.State == "" {
 		b.headColor = v.p.faint
 	}
@@ -151,4 +152,5 @@ func (v *view) transitions() {
 	}
 	g.total = []cell{text("total"), text(""), text(count(connections)), text(bytesOf(base)), text(bytesOf(head)), text(bytesOf(kept))}
 	v.grid(g)
+	v.isUnknown("memory is not known", v.whyNoHeap())
 }

@@ -90,6 +90,7 @@ func (v *view) holders() {
 		}
 		v.para("", v.restLine(len(rest), "holder", sum), v.p.faint)
 	}
+	v.isUnknown("memory is not known", v.whyNoHeap())
 }
 
 // restLine says what the rows hold that are not shown.
@@ -106,7 +107,7 @@ func (v *view) restLine(n int, what string, sum analyze.Delta) string {
 }
 
 func (v *view) holderBlock(h *analyze.HolderRow) block {
-	b := block{amount: bytesOf(h.Bytes.Head), head: v.buffers(h.Allocations) + ", " + v.heldBy(h)}
+	b := block{amount: bytesOf(h.Bytes.Head), head: v.buffers(h.Allocations) + v.heldBy(h)}
 	if v.diff {
 		b.change = byteChange(h.Bytes.Base, h.Bytes.Head)
 	}
@@ -124,12 +125,16 @@ func (v *view) holderBlock(h *analyze.HolderRow) block {
 	return b
 }
 
+// buffers is the number of buffers and a comma, nothing when it is not known.
 func (v *view) buffers(d analyze.Delta) string {
+	if !d.Head.IsKnown() {
+		return ""
+	}
 	text := countOf(d.Head) + " " + plural(d.Head.Or(0), "buffer")
 	if c := change(d.Base, d.Head); v.diff && c.Or(0) != 0 {
 		text += " (" + signedCountOf(c) + ")"
 	}
-	return text
+	return text + ", "
 }
 
 // heldBy says in words what keeps the memory of a holder.

@@ -82,6 +82,7 @@ func (v *view) fates() {
 		}
 		g.total = row("total", allocations, bytes, "")
 		v.grid(g)
+		v.isUnknown("memory is not known", v.whyNoHeap())
 	}
 	if runtime != nil {
 		v.para("", fmt.Sprintf("besides, in no total: %s of the JVM's own (its module image and counters)", bytesOf(runtime.Bytes.Head)), v.p.faint)

@@ -167,11 +167,17 @@ func (v *view) growth() string {
 	if !s.RetainedBytes.Head.IsKnown() && !s.RetainedBytes.Base.IsKnown() {
 		return ""
 	}
-	text := "off-heap memory in use: " + bytesOf(s.RetainedBytes.Head)
+	inWords := func(n analyze.Int) string {
+		if n.IsKnown() {
+			return bytesOf(n)
+		}
+		return "not known"
+	}
+	text := "off-heap memory in use: " + inWords(s.RetainedBytes.Head)
 	if !v.diff {
 		return text
 	}
-	text = fmt.Sprintf("off-heap memory in use: %s, then %s", bytesOf(s.RetainedBytes.Base), bytesOf(s.RetainedBytes.Head))
+	text = fmt.Sprintf("off-heap memory in use: %s, then %s", inWords(s.RetainedBytes.Base), inWords(s.RetainedBytes.Head))
 	if d := change(s.RetainedBytes.Base, s.RetainedBytes.Head); d.IsKnown() {
 		text += " (" + signedBytesOf(d)
 		if rate, ok := s.GrowthBytesPerSecond.Get(); ok {
