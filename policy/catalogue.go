@@ -112,8 +112,9 @@ var statuses = []string{
 
 // sourceNames are those of snapshot; a test holds the two together.
 var sourceNames = []string{
-	snapshot.SourceProc, snapshot.SourceMappings, snapshot.SourceFDs, snapshot.SourceSockets,
-	"fds-after", snapshot.SourceSocketsAfter, snapshot.SourceAttach, snapshot.SourceNMT,
+	snapshot.SourceProc, snapshot.SourceMemory, snapshot.SourceMappings,
+	snapshot.SourceFDs, snapshot.SourceFDsAfter, snapshot.SourceSockets, snapshot.SourceSocketsAfter,
+	snapshot.SourceAttach, snapshot.SourceNMT,
 	snapshot.SourceHeapDump, snapshot.SourceVMStructs,
 }
 

@@ -47,8 +47,8 @@ func TestMetricsOfALeakyPair(t *testing.T) {
 		`transitions.connections{from="active", to="peer-closed"} == 10`, `transitions.kept_bytes{from="active", to="peer-closed"} == 10MiB`,
 		`transitions.connections{from="new"} == 5`, `transitions.connections{to="gone"} == 0`,
 		`head.counter_bytes{counter="rss"} == 500MiB`, `delta.counter_bytes{counter="rss"} == 0`,
-		`sources{status="ok"} == 10`, `sources{name="sockets", status!="ok"} == 0`, `sources{name="nmt", status="absent"} == 2`,
-		`sources{input="a.lscope"} == 5`, `sources.pause_seconds == 1.5s`, `sources.pause_seconds{name="sockets"} == 0`,
+		`sources{status="ok"} == 12`, `sources{name="sockets", status!="ok"} == 0`, `sources{name="nmt", status="absent"} == 2`,
+		`sources{input="a.lscope"} == 6`, `sources.pause_seconds == 1.5s`, `sources.pause_seconds{name="sockets"} == 0`,
 	} {
 		if o := judgeText(t, r, text); o.Status != StatusPass {
 			t.Errorf("%s: %s: %s", text, o.Status, strings.Join(o.Reasons, "; "))
@@ -98,9 +98,10 @@ func TestWithheldEvidenceNeverPasses(t *testing.T) {
 		snapshot.SourceFDs: {
 			`summary.verdict != "leak"`, `delta.retained_bytes{state="peer-closed"} <= 8MiB`, `findings == 0`, `delta.connections{state="peer-closed"} <= 1`,
 		},
-		snapshot.SourceProc: {
+		snapshot.SourceMemory: {
 			`delta.counter_bytes{counter="rss"} <= 1GiB`, `findings{cause="near-limit"} == 0`, `delta.resident_bytes <= 1GiB`, `sources{status!="ok"} == 0`,
 		},
+		snapshot.SourceProc:   {`sources{name="proc", status!="ok"} == 0`},
 		snapshot.SourceAttach: {`findings{cause="near-limit"} == 0`, `sources{name="attach", status="ok"} == 2`},
 	}
 	for source, all := range rules {

@@ -243,7 +243,7 @@ func TestMetricValueInWords(t *testing.T) {
 		`growth.bytes_per_second{fate="lost"} > 0`: "not known",
 		`findings > 0`:                             "at least 1",
 		`base.bytes{holder=~"nobody"} == 0`:        "0 B",
-		`sources{status="ok"} == 10`:               "10",
+		`sources{status="ok"} == 12`:               "12",
 		`delta.counter_bytes{counter="rss"} == 0`:  "0 B",
 		`head.connections{state="peer-closed"}==0`: "15",
 	} {

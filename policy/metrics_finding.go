@@ -89,7 +89,7 @@ func (in *reading) findings(m *metricRef, of func(analyze.Finding) analyze.Int, 
 const keyBytes = "bytes.head"
 
 // limitGaps lists what is missing to say that no limit is near: the process's
-// own figures, and where that cause is asked for by name, the JVM's flags.
+// memory figures, and where that cause is asked for by name, the JVM's flags.
 func (in *reading) limitGaps(causes []*selector) []string {
 	if !selected(causes, analyze.CauseNearLimit) {
 		return nil
@@ -97,12 +97,12 @@ func (in *reading) limitGaps(causes []*selector) []string {
 	var all []string
 	for i := range in.inputs {
 		name := in.inputs[i].name
-		proc, ok := sourceOf(in.r, i, snapshot.SourceProc)
+		memory, ok := sourceOf(in.r, i, snapshot.SourceMemory)
 		switch {
 		case !ok:
-			all = append(all, name+" has no source "+snapshot.SourceProc)
-		case proc.Status != snapshot.StatusOK && proc.Status != snapshot.StatusPartial:
-			all = append(all, name+": "+describe(proc))
+			all = append(all, name+" has no source "+snapshot.SourceMemory)
+		case memory.Status != snapshot.StatusOK && memory.Status != snapshot.StatusPartial:
+			all = append(all, name+": "+describe(memory))
 		}
 		if len(causes) == 0 {
 			continue

@@ -31,7 +31,7 @@ func at(seconds float64) *world {
 		Sockets: []snapshot.Socket{}, FDs: []snapshot.FD{},
 		Heap: &snapshot.Heap{Complete: true, Method: "heap-dump"},
 	}}
-	for _, name := range []string{snapshot.SourceProc, snapshot.SourceFDs, snapshot.SourceSockets, snapshot.SourceAttach, snapshot.SourceHeapDump} {
+	for _, name := range []string{snapshot.SourceProc, snapshot.SourceFDs, snapshot.SourceSockets, snapshot.SourceAttach, snapshot.SourceHeapDump, snapshot.SourceMemory} {
 		w.s.Manifest.Sources = append(w.s.Manifest.Sources, snapshot.Source{Name: name, Status: snapshot.StatusOK, PauseSeconds: known(0.0)})
 	}
 	w.s.Manifest.Sources[4].PauseSeconds = known(1.5)
@@ -43,7 +43,7 @@ func (w *world) withhold(source string, status snapshot.Status) *world {
 	i := slices.IndexFunc(w.s.Manifest.Sources, func(s snapshot.Source) bool { return s.Name == source })
 	w.s.Manifest.Sources[i].Status, w.s.Manifest.Sources[i].Reason = status, "withheld"
 	switch source {
-	case snapshot.SourceProc:
+	case snapshot.SourceMemory:
 		w.s.Memory = nil
 	case snapshot.SourceFDs:
 		w.s.FDs = nil
