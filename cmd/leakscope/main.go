@@ -1,0 +1,19 @@
+// Command leakscope finds off-heap memory leaks in running processes: which
+// memory is kept, by which connection, in which lifecycle state.
+package main
+
+import (
+	"os"
+
+	"github.com/leakscope/leakscope/capture/hotspot"
+)
+
+// version is set by the linker (see the Makefile).
+var version = "dev"
+
+func main() {
+	if hotspot.Watchdog() { // this process only outlives another's heap dump
+		return
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
