@@ -1,6 +1,8 @@
 package scenario
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,7 +49,7 @@ func Compile(t testing.TB) string {
 }
 
 // compile fills a folder with classes; it returns what went wrong, or "".
-func compile(t testing.TB, jdks []JDK, folder_ string) string {
+func compile(t testing.TB, jdks []JDK, classes string) string {
 	t.Helper()
 	javac, err := compiler(jdks)
 	if err != nil {
@@ -64,15 +66,30 @@ func compile(t testing.TB, jdks []JDK, folder_ string) string {
 		classPath[l.source] = append(classPath[l.source], l.classPath(t)...)
 	}
 	for _, source := range sources {
-		files, err := filepath.Glob(filepath.Join(folder(t), source, "scenario", "*.java"))
-		if err != nil || len(files) == 0 {
-			return "no sources in " + source
+		files, err := javaFiles(filepath.Join(folder(t), source))
+		if err != nil {
+			return err.Error()
 		}
-		path := strings.Join(append([]string{folder_}, classPath[source]...), ":")
-		arguments := append([]string{"--release", release[source], "-Xlint:-options", "-nowarn", "-cp", path, "-d", folder_}, files...)
+		path := strings.Join(append([]string{classes}, classPath[source]...), ":")
+		arguments := append([]string{"--release", release[source], "-Xlint:-options", "-nowarn", "-cp", path, "-d", classes}, files...)
 		if out, err := exec.CommandContext(t.Context(), javac, arguments...).CombinedOutput(); err != nil {
 			return javac + ": " + err.Error() + "\n" + string(out)
 		}
 	}
 	return ""
+}
+
+// javaFiles lists the sources below a folder.
+func javaFiles(folder string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && strings.HasSuffix(path, ".java") {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("no sources in %s", folder)
+	}
+	return files, err
 }

@@ -18,6 +18,16 @@ final class Catalogue {
         {"session-open", "Sessions"},
         {"session-closed", "Sessions"},
         {"pending-gc", "PendingCollection"},
+        {"half-open", "Vanished"},
+        {"idle", "Vanished"},
+        {"grpc-not-ready", "GrpcAgent"},
+        {"grpc-frozen-peer", "GrpcAgent"},
+        {"grpc-stream-limit", "GrpcAgent"},
+        {"grpc-completed", "GrpcAgent"},
+        {"grpc-reset", "GrpcAgent"},
+        {"grpc-fixed", "GrpcAgent"},
+        {"grpc-not-ready-collector", "GrpcCollector"},
+        {"grpc-fixed-collector", "GrpcCollector"},
     };
 
     private Catalogue() {

@@ -6,6 +6,7 @@ import io.netty.buffer.ByteBufAllocator;
 import io.netty.buffer.PoolArenaMetric;
 import io.netty.buffer.PoolChunkListMetric;
 import io.netty.buffer.PoolChunkMetric;
+import io.netty.buffer.PoolShare;
 import io.netty.buffer.PoolSubpageMetric;
 import io.netty.buffer.PooledByteBufAllocator;
 import io.netty.buffer.UnpooledByteBufAllocator;
@@ -104,6 +105,15 @@ final class Ledger {
         entry(buffer).owner = owner;
     }
 
+    /** Gives an owner every live buffer that has none yet. */
+    synchronized void claim(Object owner) {
+        for (Entry entry : live()) {
+            if (entry.owner == null) {
+                entry.owner = owner;
+            }
+        }
+    }
+
     /** Says that the caller drops its last reference to a buffer without releasing it. */
     synchronized void lose(ByteBuf buffer) {
         ByteBuf root = root(buffer);
@@ -128,7 +138,7 @@ final class Ledger {
 
     /** Native bytes behind a buffer: the pool's share, not the capacity asked for. */
     private long bytes(ByteBuf root) {
-        return pooled ? root.writerIndex() + root.maxFastWritableBytes() : root.capacity();
+        return pooled ? PoolShare.bytes(root) : root.capacity();
     }
 
     /** The entries whose buffers live, each buffer once. */
