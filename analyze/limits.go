@@ -21,7 +21,7 @@ func limitsOf(s *snapshot.Snapshot) []limit {
 			if row, ok := heapCounter(s.Heap, c); ok {
 				all = append(all, limit{
 					name: "MaxDirectMemorySize", source: c.Name + " and the JVM's flags",
-					used: row.value, bound: s.JVM.MaxDirectMemoryBytes, series: c.Name,
+					used: lessGarbage(row.value, s.Heap), bound: s.JVM.MaxDirectMemoryBytes, series: c.Name,
 				})
 			}
 		}
@@ -33,6 +33,17 @@ func limitsOf(s *snapshot.Snapshot) []limit {
 		})
 	}
 	return all
+}
+
+// lessGarbage leaves out what the JDK frees before it fails: at its limit it
+// collects first.
+func lessGarbage(used Int, h *snapshot.Heap) Int {
+	bytes, ok := used.Get()
+	if !ok {
+		return used
+	}
+	garbage := sumOf(h, func(a *snapshot.Allocation) bool { return a.Fate == snapshot.FateUnreachable })
+	return snapshot.Known(max(0, bytes-garbage.Or(0)))
 }
 
 // The shares of a limit at which it is worth a word.
@@ -54,7 +65,7 @@ func (c *comparison) limitFindings(r *Result) []Finding {
 		}
 		share := float64(used) / float64(bound)
 		d := Delta{Head: l.used}
-		text := fmt.Sprintf("%s of %s in use (%.0f %%)", size(used), size(bound), share*100)
+		text := fmt.Sprintf("%s of %s in use (%.0f %%), garbage not counted", size(used), size(bound), share*100)
 		soon := false
 		if c.base != nil {
 			for _, b := range limitsOf(c.base.Snapshot) {

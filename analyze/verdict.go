@@ -219,7 +219,7 @@ func (v *verdicts) structure() {
 		}
 		v.say("%s more are %s: %s, then %s%s", size(grown), d.what, size(d.bytes.base), size(d.bytes.head), v.over())
 	}
-	if t, n := v.c.blocked(); t.head-t.base >= structuralBytes {
+	if t, n := v.c.blocked(); t.head-t.base > v.c.options.noise(t.base) { // a bounded queue breathes
 		v.say("%s more are queued on %d %s whose peer takes nothing: %s, then %s%s",
 			size(t.head-t.base), n, plural(n, "connection"), size(t.base), size(t.head), v.over())
 	}

@@ -26,7 +26,7 @@ final class Vanished implements Scenario {
     private final Ledger ledger = new Ledger(true);
     private final Progress requests = new Progress();
     private final List<Request> open = new ArrayList<Request>();
-    private final Peer peer = Peer.start(SocketPeer.class);
+    private final Peer peer = Peer.start(SocketPeer.class, "-Dscenario.host=" + Peer.host());
     private final NettyServer server;
 
     Vanished(String name) throws Exception {
