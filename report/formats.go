@@ -29,6 +29,12 @@ func Formats() []Format {
 			Name: "json", Extension: ".json", Description: "the whole result, by a published schema",
 			write: func(w io.Writer, r *analyze.Result, gate *policy.Outcome, _ Options) error { return JSON(w, r, gate) },
 		},
+		{Name: "markdown", Extension: ".md", Description: "a comment for a pull request", write: Markdown},
+		{Name: "github", Extension: ".txt", Description: "workflow annotations, and the step summary", write: GitHub},
+		{Name: "sarif", Extension: ".sarif", Description: "SARIF 2.1.0: a result for each rule that does not pass", NeedsGate: true, write: SARIF},
+		{Name: "junit", Extension: ".xml", Description: "a test case for each rule", NeedsGate: true, write: JUnit},
+		{Name: "prometheus", Extension: ".prom", Description: "text exposition", write: Prometheus},
+		{Name: "pprof", Extension: ".pb.gz", Description: "the difference as a profile", Binary: true, write: Pprof},
 	}
 }
 

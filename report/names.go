@@ -70,13 +70,16 @@ func (n classNames) path(steps []string) []string {
 }
 
 // splitStep takes a step apart into its class and the rest (".field", with what
-// follows it). A step of another form is not taken apart.
+// follows it, "[]" or "…"). A step of another form is not taken apart.
 func splitStep(step string) (class, rest string, ok bool) {
 	end := strings.IndexFunc(step, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' && r != '$' && r != '.'
 	})
 	if end < 0 {
 		end = len(step)
+	}
+	if rest := step[end:]; rest != "" && !strings.HasPrefix(rest, "[]") && !strings.HasPrefix(rest, "…") {
+		return "", "", false
 	}
 	field := strings.LastIndexByte(step[:end], '.')
 	if field <= 0 {

@@ -14,7 +14,7 @@ type Options struct {
 
 const (
 	defaultWidth = 80
-	minWidth     = 72 // figures are never cut: narrower terminals break the lines
+	minWidth     = 74 // figures are never cut: narrower terminals break the lines
 	defaultTop   = 10
 )
 

@@ -53,6 +53,9 @@ func gapsOf(r *analyze.Result, names ...string) []gap {
 func (v *view) whyNoHeap() []string { return whyNoHeap(v.r) }
 
 func whyNoHeap(r *analyze.Result) []string {
+	if len(r.Inputs) == 0 {
+		return []string{"there is no snapshot"}
+	}
 	var blank []string
 	for _, in := range r.Inputs {
 		if !in.TotalBytes.IsKnown() {

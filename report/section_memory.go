@@ -109,7 +109,7 @@ func (v *view) trends() {
 		}
 		of := t.Of
 		if t.Key != "" && t.Key != t.Of {
-			of += " " + t.Key
+			of += " " + strings.Join(v.names.path(strings.Split(t.Key, " → ")), " ")
 		}
 		if t.Per != "second" {
 			of += " per " + strings.ReplaceAll(t.Per, "-", " ")

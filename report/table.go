@@ -109,8 +109,11 @@ func (v *view) verdict() {
 	if len(s.Reasons) > 0 {
 		reason = s.Reasons[0]
 	}
-	word := strings.ToUpper(string(s.Verdict))
-	v.labelled(word, v.p.verdict(s.Verdict), fmt.Sprintf(" (%s): %s", s.Confidence, reason))
+	if s.Verdict == "" {
+		v.labelled("NO VERDICT", v.p.warn, prefixed(": ", cmp.Or(reason, "there is nothing to judge")))
+	} else {
+		v.labelled(strings.ToUpper(string(s.Verdict)), v.p.verdict(s.Verdict), fmt.Sprintf(" (%s): %s", s.Confidence, reason))
+	}
 	for _, reason := range s.Reasons[min(1, len(s.Reasons)):] {
 		v.item("  - ", reason)
 	}
