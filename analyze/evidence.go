@@ -22,7 +22,7 @@ const (
 	evidenceStreams        = "DefaultHttp2Connection.streams"
 	evidencePendingStreams = "StreamBufferingEncoder.pendingStreams"
 	evidenceStreamLimit    = "StreamBufferingEncoder.maxConcurrentStreams"
-	evidenceHalfClosed     = "DefaultStream.halfClosedLocal"
+	evidenceCompleted      = "FlowControlledBase.endOfStream"
 	evidenceKeepAlive      = "KeepAliveManager"
 	labelMethod            = "grpc.method"
 )

@@ -59,9 +59,9 @@ var connectionRules = []connectionRule{
 		cause: CauseNoTermination, form: "stream",
 		applies: func(s *subject) bool {
 			pending, _ := s.evidence(evidencePendingStreams)
-			halfClosed, _ := s.evidence(evidenceHalfClosed)
+			completed, _ := s.evidence(evidenceCompleted)
 			queued, _ := s.evidence(evidencePendingBytes)
-			return pending > 0 || (halfClosed > 0 && queued > structuralBytes)
+			return pending > 0 || (completed > 0 && queued > structuralBytes)
 		},
 		title: func(n int) string {
 			return fmt.Sprintf("streams are never ended on %d %s", n, plural(n, "connection"))
@@ -77,8 +77,8 @@ var connectionRules = []connectionRule{
 					}
 					e = append(e, Evidence{Text: text, Source: "heap: StreamBufferingEncoder"})
 				}
-				if half, _ := s.evidence(evidenceHalfClosed); half > 0 {
-					e = append(e, Evidence{Text: fmt.Sprintf("%s: %d streams are completed on this side, with bytes still queued", s.conn.ID(), half), Source: "heap: DefaultHttp2Connection$DefaultStream"})
+				if half, _ := s.evidence(evidenceCompleted); half > 0 {
+					e = append(e, Evidence{Text: fmt.Sprintf("%s: %d streams are completed on this side, with bytes still queued", s.conn.ID(), half), Source: "heap: DefaultHttp2ConnectionEncoder$FlowControlledBase"})
 				}
 			}
 			return firstLines(e)
