@@ -11,19 +11,28 @@ import (
 	"github.com/leakscope/leakscope/snapshot"
 )
 
+// InspectionSchema and InspectionVersion identify the JSON form of an
+// [Inspection].
+const (
+	InspectionSchema  = "urn:leakscope:schema:inspection:1"
+	InspectionVersion = "1.0"
+)
+
 // Inspection is what a snapshot holds and how good its evidence is.
 type Inspection struct {
-	File          string             `json:"file"`
-	FormatVersion string             `json:"format_version"`
-	Tool          snapshot.Tool      `json:"tool"`
-	Target        snapshot.Target    `json:"target"`
-	Clock         snapshot.Clock     `json:"clock"`
-	Interrupted   bool               `json:"interrupted"`
-	Sources       []snapshot.Source  `json:"sources"`
-	Sections      []Section          `json:"sections"`
-	Checks        []snapshot.Check   `json:"checks"`
-	Counters      []snapshot.Counter `json:"counters"`
-	Warnings      []string           `json:"warnings"`
+	Schema          string             `json:"schema"`
+	FormatVersion   string             `json:"format_version"`
+	File            string             `json:"file"`
+	SnapshotVersion string             `json:"snapshot_format_version"`
+	Tool            snapshot.Tool      `json:"tool"`
+	Target          snapshot.Target    `json:"target"`
+	Clock           snapshot.Clock     `json:"clock"`
+	Interrupted     bool               `json:"interrupted"`
+	Sources         []snapshot.Source  `json:"sources"`
+	Sections        []Section          `json:"sections"`
+	Checks          []snapshot.Check   `json:"checks"`
+	Counters        []snapshot.Counter `json:"counters"`
+	Warnings        []string           `json:"warnings"`
 }
 
 // Section is one part of a snapshot. Rows is unknown when the part was not
@@ -36,7 +45,8 @@ type Section struct {
 func inspect(file string, s *snapshot.Snapshot) *Inspection {
 	m := &s.Manifest
 	in := &Inspection{
-		File: file, FormatVersion: m.FormatVersion, Tool: m.Tool, Target: m.Target, Clock: m.Clock,
+		Schema: InspectionSchema, FormatVersion: InspectionVersion,
+		File: file, SnapshotVersion: m.FormatVersion, Tool: m.Tool, Target: m.Target, Clock: m.Clock,
 		Interrupted: m.Interrupted, Sources: m.Sources, Sections: sectionsOf(s),
 	}
 	if s.Heap != nil {
@@ -88,7 +98,7 @@ func InspectJSON(w io.Writer, file string, s *snapshot.Snapshot) error {
 func Inspect(w io.Writer, file string, s *snapshot.Snapshot, o Options) error {
 	in := rewritten(inspect(file, s), visible)
 	v := &view{o: o, width: o.width(), p: newPalette(o.Color)}
-	v.para("", fmt.Sprintf("%s: snapshot format %s by %s", in.File, in.FormatVersion, tool(in.Tool)), v.p.heading)
+	v.para("", fmt.Sprintf("%s: snapshot format %s by %s", in.File, in.SnapshotVersion, tool(in.Tool)), v.p.heading)
 	v.inspectTarget(in)
 	v.inspectSources(in)
 	v.inspectSections(in)

@@ -77,7 +77,7 @@ func (d *markdown) add(piece string) bool {
 
 // special are the characters that mean something in Markdown, in HTML, to
 // GitHub's mentions and references, or in its mathematics.
-const special = "\\`*_{}[]<>&|~$@#!^"
+const special = "\\`*_[]<>&|~$@#"
 
 // escaped is text that Markdown shows as it is, also in a table.
 func escaped(text string) string {
@@ -118,7 +118,7 @@ func (d *markdown) table(t tabular) {
 		return
 	}
 	var b strings.Builder
-	end := "\n"
+	end := ""
 	if t.fold {
 		fmt.Fprintf(&b, "\n<details><summary>%s</summary>\n\n", escaped(t.title))
 		end = "\n</details>\n"
@@ -147,7 +147,10 @@ func (d *markdown) table(t tabular) {
 		}
 	}
 	if t.after != "" {
-		d.add("\n" + t.after + "\n")
+		if len(t.rows) > 0 {
+			d.add("\n")
+		}
+		d.add(t.after + "\n")
 	}
 	d.b.WriteString(end)
 }
@@ -189,7 +192,7 @@ func guarded(text string) string {
 		return fmt.Sprintf("&#%d;", text[0]) + text[1:]
 	}
 	digits := strings.TrimLeft(text, "0123456789")
-	if len(digits) < len(text) && (strings.HasPrefix(digits, ".") || strings.HasPrefix(digits, ")")) {
+	if len(digits) < len(text) && (strings.HasPrefix(digits, ". ") || strings.HasPrefix(digits, ") ")) {
 		return text[:len(text)-len(digits)] + fmt.Sprintf("&#%d;", digits[0]) + digits[1:]
 	}
 	return text

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -18,6 +19,7 @@ import (
 type masker struct {
 	addresses map[netip.Addr]string
 	hosts     map[string]string // names, and ids that serve as names
+	ids       []string          // the ids among them, the longest first
 }
 
 var (
@@ -69,8 +71,9 @@ func (m *masker) learn(r *analyze.Result, gate *policy.Outcome) {
 	rewritten(r, collect)
 	rewritten(gate, collect)
 	for i := range r.Inputs {
-		if id := r.Inputs[i].Target.ContainerID; len(id) >= 12 {
-			hosts[id], hosts[id[:12]] = true, true // the short form is a container's host name
+		if id := visible(r.Inputs[i].Target.ContainerID); len(id) >= shortID && !slices.Contains(m.ids, id) {
+			hosts[id] = true
+			m.ids = append(m.ids, id)
 		}
 	}
 	var sorted []netip.Addr
@@ -84,7 +87,17 @@ func (m *masker) learn(r *analyze.Result, gate *policy.Outcome) {
 	for i, name := range sortedNames(hosts) {
 		m.hosts[name] = fmt.Sprintf("name-%d", i+1)
 	}
+	for _, id := range m.ids {
+		if short := id[:shortID]; m.hosts[short] == "" {
+			m.hosts[short] = m.hosts[id]
+			m.ids = append(m.ids, short)
+		}
+	}
+	slices.SortFunc(m.ids, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
 }
+
+// shortID is the length of a container's id where it serves as a host name.
+const shortID = 12
 
 func sortedNames(set map[string]bool) []string {
 	var names []string
@@ -105,10 +118,8 @@ func (m *masker) text(s string) string {
 		}
 		return "name"
 	})
-	for name, pseudonym := range m.hosts {
-		if len(name) >= 12 && strings.Contains(s, name) && !strings.Contains(name, ".") { // ids stand alone
-			s = strings.ReplaceAll(s, name, pseudonym)
-		}
+	for _, id := range m.ids {
+		s = strings.ReplaceAll(s, id, m.hosts[id])
 	}
 	return s
 }
@@ -153,13 +164,12 @@ func (m *masker) bracketed(a netip.Addr) string {
 func scan(s string, address func(netip.Addr) string, host func(string) string) string {
 	s = replaceWhole(s, hostURL, func(match string) (string, bool) {
 		at := strings.Index(match, "://") + 3
-		if user := strings.LastIndexByte(match, '@'); user >= at {
-			at = user + 1
+		name := match[at:]
+		name = name[strings.LastIndexByte(name, '@')+1:] // without the user and password
+		if _, err := netip.ParseAddr(name); err != nil && !strings.HasPrefix(name, "[") && name != "localhost" {
+			name = host(name)
 		}
-		if _, err := netip.ParseAddr(match[at:]); err == nil || strings.HasPrefix(match[at:], "[") || match[at:] == "localhost" {
-			return match, false
-		}
-		return match[:at] + host(match[at:]), true
+		return match[:at] + name, true
 	})
 	s = replaceWhole(s, ipv6Like, func(match string) (string, bool) {
 		bare := strings.Trim(match, "[]")

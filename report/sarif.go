@@ -219,14 +219,17 @@ func sarifURI(rule *policy.RuleOutcome, r *analyze.Result) string {
 // sarifHolderNames are the paths that keep most, as far as they grew.
 func sarifHolderNames(r *analyze.Result) []sarifLogical {
 	var names []sarifLogical
+	seen := map[string]bool{}
 	for _, h := range holdersOf(r) {
 		grown, known := change(h.Bytes.Base, h.Bytes.Head).Get()
 		if len(names) == sarifHolders || known && grown <= 0 {
 			break
 		}
-		if len(h.Path) > 0 {
-			names = append(names, sarifLogical{strings.Join(h.Path, " → "), "member"})
+		name := strings.Join(h.Path, " → ")
+		if name != "" && !seen[name] {
+			names = append(names, sarifLogical{name, "member"})
 		}
+		seen[name] = true
 	}
 	return names
 }
