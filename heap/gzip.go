@@ -31,7 +31,7 @@ func gzipPass(ctx context.Context, r io.ReaderAt, size int64, o Options, serial 
 	if err != nil {
 		return nil, err
 	}
-	defer z.Close()
+	defer func() { _ = z.Close() }()
 	br := bufio.NewReaderSize(z, 64<<10)
 	head, err := br.Peek(hprof.MaxHeaderSize)
 	if len(head) == 0 && err != nil {
@@ -76,7 +76,7 @@ func (g *gzipRows) each(ctx context.Context, _ bool, visit func(c *chunk)) error
 	if err != nil {
 		return err
 	}
-	defer z.Close()
+	defer func() { _ = z.Close() }()
 	br := bufio.NewReaderSize(z, 64<<10)
 	head, _ := br.Peek(hprof.MaxHeaderSize)
 	h, err := hprof.ParseHeader(head)

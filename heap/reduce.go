@@ -122,7 +122,6 @@ type reducer struct {
 	arraySrc packed
 	arrayRun *plan // of the array whose parts are coming; nil: deferred
 	arrayNew bool
-	failed   error
 }
 
 const (

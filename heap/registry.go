@@ -20,12 +20,11 @@ type registry struct {
 	dumps   map[uint64]*hprof.ClassDump
 	plans   map[uint64]*plan
 
-	classes   []Class // by ClassID, in the order of their plans
-	mirrors   []uint64
-	statics   [][]hprof.Static
-	kinds     []rowKind
-	byClass   []*plan
-	supersIDs []uint64
+	classes []Class // by ClassID, in the order of their plans
+	mirrors []uint64
+	statics [][]hprof.Static
+	kinds   []rowKind
+	byClass []*plan
 }
 
 // symbol is a place in registry.text.

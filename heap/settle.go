@@ -143,7 +143,6 @@ type paths struct {
 	holders  []Holder
 	index    map[string]int32
 	rootKind map[Node]RootKind
-	steps    []string
 	memo     map[memoKey]int32
 }
 

@@ -236,7 +236,7 @@ const maxCategories = 128
 // parseNMT reads VM.native_memory summary scale=KB.
 func parseNMT(text string, jvm *snapshot.JVM) error {
 	if strings.Contains(text, "not enabled") {
-		return fmt.Errorf("%w: native memory tracking is off", ErrDisabled)
+		return errors.New("native memory tracking is off")
 	}
 	for line := range strings.Lines(text) {
 		var name string

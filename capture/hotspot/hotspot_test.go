@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	if Watchdog() {
 		return
 	}
-	os.Exit(m.Run()) //nolint:forbidigo // TestMain has no other way
+	os.Exit(m.Run())
 }
 
 // jdks finds the JDKs of this machine by name. 17 must be there.

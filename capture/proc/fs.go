@@ -134,7 +134,7 @@ func readFile(path string, limit int) ([]byte, error) {
 func openRead(path string) (int, error) {
 	for {
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
-		if err != unix.EINTR { //nolint:errorlint // a bare errno
+		if err != unix.EINTR {
 			return fd, err
 		}
 	}
@@ -143,7 +143,7 @@ func openRead(path string) (int, error) {
 func readFD(fd int, p []byte) (int, error) {
 	for {
 		n, err := unix.Read(fd, p)
-		if err != unix.EINTR { //nolint:errorlint // a bare errno
+		if err != unix.EINTR {
 			return max(n, 0), err
 		}
 	}
