@@ -231,7 +231,7 @@ func parseMapping(row []byte, names nameTable) (vma, bool) {
 	row, ok[1] = skip(row, '-')
 	v.end, row, ok[2] = hexadecimal(row)
 	row, ok[3] = skip(row, ' ')
-	if ok != [4]bool{true, true, true, true} || v.end <= v.start || len(row) < 5 || row[4] != ' ' {
+	if ok != [7]bool{0: true, 1: true, 2: true, 3: true} || v.end <= v.start || len(row) < 5 || row[4] != ' ' {
 		return v, false
 	}
 	copy(v.perms[:], row)

@@ -28,6 +28,10 @@ final class Catalogue {
         {"grpc-fixed", "GrpcAgent"},
         {"grpc-not-ready-collector", "GrpcCollector"},
         {"grpc-fixed-collector", "GrpcCollector"},
+        {"tomcat-idle", "TomcatServer"},
+        {"tomcat-slow-readers", "TomcatServer"},
+        {"jetty-idle", "JettyServer"},
+        {"jetty-slow-readers", "JettyServer"},
     };
 
     private Catalogue() {

@@ -2,6 +2,8 @@ package scenario;
 
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
  * The other end of a gRPC scenario.
@@ -21,6 +23,7 @@ final class GrpcPeer {
     public static void main(String[] args) throws Exception {
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, "US-ASCII"));
         GrpcCalls.Collector collector = null;
+        List<GrpcCalls.Agent> agents = new ArrayList<GrpcCalls.Agent>(); // gRPC complains of those that are collected
         for (String line; (line = in.readLine()) != null;) {
             String[] words = line.split(" ");
             int answer = 0;
@@ -32,7 +35,9 @@ final class GrpcPeer {
             } else if (words[0].equals("request")) {
                 collector.request(Integer.parseInt(words[1]));
             } else {
-                GrpcCalls.Stream stream = new GrpcCalls.Agent(null, Integer.parseInt(words[1])).open();
+                GrpcCalls.Agent agent = new GrpcCalls.Agent(null, Integer.parseInt(words[1]));
+                agents.add(agent);
+                GrpcCalls.Stream stream = agent.open();
                 stream.awaitAnswer("active");
                 if (words[0].equals("send")) {
                     stream.flood(Integer.parseInt(words[2]), Integer.parseInt(words[3]));

@@ -168,17 +168,12 @@ final class Ledger {
 
     /** Waits until no buffer has been allocated or released for a while. */
     void awaitQuiet() throws InterruptedException {
-        long end = System.nanoTime() + 60L * 1000 * 1000 * 1000;
-        long before = -1;
-        for (int same = 0; same < 10;) {
-            Thread.sleep(30);
-            long now = liveBytes();
-            same = now == before ? same + 1 : 0;
-            before = now;
-            if (System.nanoTime() > end) {
-                throw new IllegalStateException("buffers still come and go after a minute");
+        Quiet.await(new Quiet.Figure() {
+            @Override
+            public long value() {
+                return liveBytes();
             }
-        }
+        });
     }
 
     /** Books every live buffer, what was lost, and what the pool has besides. */

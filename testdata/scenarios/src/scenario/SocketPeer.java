@@ -22,6 +22,7 @@ import java.util.List;
  * connect PORT COUNT BYTES RCVBUF   connects, and sends so many bytes on each; answers the number of the first
  * send FROM TO BYTES       to connections FROM (inclusive) to TO (exclusive), as all below
  * read FROM TO BYTES       reads exactly so many bytes from each
+ * get FROM TO READS        sends a request of HTTP on each; READS 1: reads the response, of 4 KiB
  * fin FROM TO              ends its own direction
  * close FROM TO
  * pid
@@ -84,6 +85,12 @@ final class SocketPeer {
                 send(socket, Integer.parseInt(words[3]));
             } else if (command.equals("read")) {
                 read(socket, Integer.parseInt(words[3]));
+            } else if (command.equals("get")) {
+                socket.getOutputStream().write("GET / HTTP/1.1\r\nHost: here\r\n\r\n".getBytes("US-ASCII"));
+                if (words[3].equals("1")) {
+                    readHeader(socket);
+                    read(socket, 4 << 10);
+                }
             } else if (command.equals("fin")) {
                 socket.shutdownOutput();
             } else if (command.equals("close")) {
@@ -146,6 +153,17 @@ final class SocketPeer {
             out.write(block, 0, Math.min(left, block.length));
         }
         out.flush();
+    }
+
+    private static void readHeader(Socket socket) throws IOException {
+        InputStream in = socket.getInputStream();
+        for (int last = 0; last != 0x0d0a0d0a;) {
+            int c = in.read();
+            if (c < 0) {
+                throw new EOFException("connection ended in the header");
+            }
+            last = last << 8 | c;
+        }
     }
 
     private static void read(Socket socket, int bytes) throws IOException {
