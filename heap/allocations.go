@@ -168,12 +168,24 @@ func (w *walk) readBuffers() error {
 		return err
 	}
 	cleaners := w.objects[roleCleaner]
-	thunkOf, _, err := w.columns(cleaners, "thunk")
+	links, _, err := w.columns(cleaners, "thunk", "next")
 	if err != nil {
 		return err
 	}
+	thunkOf := make([]uint64, len(cleaners))
 	for i, n := range cleaners {
 		place[n] = uint32(i + 1)
+		thunkOf[i] = links[2*i]
+		// A Cleaner that has run points to itself (jdk.internal.ref.Cleaner,
+		// remove). Since JDK 24 that alone says so: the deallocator is a record
+		// and keeps its address.
+		if ran := links[2*i+1] == uint64(n); ran && thunkOf[i] != uint64(None) && place[thunkOf[i]] > 0 && w.roleOf(Node(thunkOf[i])) == roleDeallocator {
+			t := &thunks[place[thunkOf[i]]-1]
+			if t.address != 0 {
+				w.thunkBytes -= int64(t.size)
+			}
+			t.address = 0
+		}
 	}
 	var byAddress map[uint64]*thunk
 	// find returns what frees the buffer with this cleaner and address, nil

@@ -44,8 +44,8 @@ var wantedClasses = []wanted{
 	{"java.nio.DirectByteBuffer", roleBuffer, []string{"address", "capacity", "att", "cleaner", "segment"}},
 	{"java.nio.DirectByteBuffer$Deallocator", roleDeallocator, []string{"address", "size", "capacity"}},
 	{"sun.nio.ch.FileChannelImpl$Unmapper", roleUnmapper, []string{"address", "size", "cap"}},
-	{"jdk.internal.ref.Cleaner", roleCleaner, []string{"thunk"}},
-	{"sun.misc.Cleaner", roleCleaner, []string{"thunk"}},
+	{"jdk.internal.ref.Cleaner", roleCleaner, []string{"thunk", "next"}},
+	{"sun.misc.Cleaner", roleCleaner, []string{"thunk", "next"}},
 	{"jdk.internal.foreign.MemorySessionImpl$ResourceList$ResourceCleanup", roleCleanup, []string{"*"}},
 
 	{"java.util.concurrent.atomic.AtomicLong", roleCounter, []string{"value"}},
