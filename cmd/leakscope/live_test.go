@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -88,12 +89,39 @@ func TestLive(t *testing.T) {
 				}
 				compare(t, &r, before, after)
 				compareFindings(t, &r, want)
+				record(t, d.Name, jdk, after, first, second)
 				if t.Failed() {
 					table, _ := leakscope(t, "diff", first, second, "--all")
 					t.Log(table)
 				}
 			})
 		}
+	}
+}
+
+// record keeps a pair of snapshots for TestReplay where LEAKSCOPE_RECORD names
+// the directory (scripts/record-snapshots.sh).
+func record(t *testing.T, name string, jdk scenario.JDK, after scenario.Truth, files ...string) {
+	t.Helper()
+	dir := os.Getenv("LEAKSCOPE_RECORD")
+	if dir == "" || t.Failed() {
+		return
+	}
+	for i, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%s-%d.lscope", name, jdk, i+1)), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := json.MarshalIndent(after, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%s.json", name, jdk)), text, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
