@@ -369,7 +369,7 @@ func TestMasking(t *testing.T) {
 	out := written(t, "markdown", r, gates()["failed"], Options{Top: -1})
 	for _, want := range []string{
 		"host-1:8080 → host-2:40000", "host-1:9090 → host-4:40000", "from host-2:40000", // row, row, and a rule's reason
-		"host-2:40000 talks to name-3:5432 and host-6:443, host-6 again; http://name-2/x; not 127.0.0.1:80, ::1, java.nio.Bits or policy.yaml:7",
+		"host-2:40000 talks to name-3:5432 and host-6:443, host-6 again; http&#58;//name-2/x; not 127.0.0.1:80, ::1, java.nio.Bits or policy.yaml:7",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)

@@ -89,8 +89,11 @@ func escaped(text string) string {
 			b.WriteRune(r)
 		}
 	}
-	return b.String()
+	return unlinked.Replace(b.String())
 }
+
+// unlinked keeps GitHub from making links of addresses in a text.
+var unlinked = strings.NewReplacer("://", "&#58;//", "www.", "www&#46;", "WWW.", "WWW&#46;")
 
 // code is text in a code span, also in a table.
 func code(text string) string {
