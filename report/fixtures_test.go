@@ -69,10 +69,10 @@ func inputs(n int) []analyze.Input {
 	all := make([]analyze.Input, n)
 	for i := range all {
 		role := "between"
-		switch {
-		case i == n-1:
+		switch i {
+		case n - 1:
 			role = "head"
-		case i == 0:
+		case 0:
 			role = "base"
 		}
 		all[i] = analyze.Input{

@@ -75,12 +75,12 @@ func ruleAnnotations(gate *policy.Outcome) []annotation {
 	for i := range gate.Rules {
 		r := &gate.Rules[i]
 		a := annotation{level: "notice", text: strings.Join(r.Reasons, "; ")}
-		switch {
-		case r.Status == policy.StatusPass, r.Status == policy.StatusSkipped:
+		switch r.Status {
+		case policy.StatusPass, policy.StatusSkipped:
 			continue
-		case r.Status == policy.StatusWaived:
+		case policy.StatusWaived:
 			a.title, a.text = "leakscope: "+r.ID+" is waived", r.Waiver+"; "+a.text
-		case r.Status == policy.StatusUnjudged:
+		case policy.StatusUnjudged:
 			a.level, a.title = ruleLevel(r.Level), "leakscope: "+r.ID+" could not be judged"
 		default:
 			a.level, a.title = ruleLevel(r.Level), "leakscope: "+r.ID+" failed"

@@ -31,15 +31,27 @@ type grid struct {
 	total   []cell // nil: none
 }
 
-func text(s string) cell                            { return cell{text: s} }
-func painted(s string, c *color.Color) cell         { return cell{s, c} }
-func left(title string) column                      { return column{title: title, gap: 2} }
-func figure(title string) column                    { return column{title: title, right: true, gap: 2} }
-func delta() column                                 { return column{title: "Δ", right: true, gap: 1} }
-func flexible(title string) column                  { return column{title: title, gap: 2, flex: true} }
-func (g *grid) add(cells ...cell)                   { g.rows = append(g.rows, cells) }
-func (g *grid) all() [][]cell                       { return append(g.rows[:len(g.rows):len(g.rows)], g.totals()...) }
-func (g *grid) natural(i int, width *int, s string) { *width = max(*width, columns(s)) }
+func text(s string) cell { return cell{text: s} }
+
+func painted(s string, c *color.Color) cell { return cell{s, c} }
+
+// The kinds of column: of texts, of figures, of changes beside figures, and of
+// texts that wrap.
+
+func left(title string) column { return column{title: title, gap: 2} }
+
+func figure(title string) column { return column{title: title, right: true, gap: 2} }
+
+func delta() column { return column{title: "Δ", right: true, gap: 1} }
+
+func flexible(title string) column { return column{title: title, gap: 2, flex: true} }
+
+func (g *grid) add(cells ...cell) { g.rows = append(g.rows, cells) }
+
+// all is every row and the total.
+func (g *grid) all() [][]cell {
+	return append(g.rows[:len(g.rows):len(g.rows)], g.totals()...)
+}
 
 func (g *grid) totals() [][]cell {
 	if g.total == nil {
@@ -56,9 +68,9 @@ func (g *grid) layout(width int) (widths, gaps []int) {
 	widths, gaps = make([]int, len(g.columns)), make([]int, len(g.columns))
 	sum := 0
 	for i, c := range g.columns {
-		g.natural(i, &widths[i], c.title)
+		widths[i] = columns(c.title)
 		for _, row := range g.all() {
-			g.natural(i, &widths[i], row[i].text)
+			widths[i] = max(widths[i], columns(row[i].text))
 		}
 		if i > 0 {
 			gaps[i] = c.gap
