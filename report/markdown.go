@@ -271,6 +271,9 @@ func (d *markdown) stateTable() {
 	row("no connection", d.with("", ""), s.restAllocations, s.restBytes, "")
 	row("**total**", d.with(countOf(s.connections.Head), countChange(s.connections.Base, s.connections.Head)), s.totalAllocations, s.totalBytes, "")
 	var notes []string
+	if note := d.notInUse(); note != "" {
+		notes = append(notes, escaped(note))
+	}
 	for _, why := range append(d.whyNoHeap(), d.whyNoConnections()...) {
 		notes = append(notes, unknown+" not known: "+escaped(why))
 	}

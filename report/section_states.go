@@ -73,6 +73,9 @@ func (v *view) states() {
 	g.add(row(text("no connection"), nil, t.restAllocations, t.restBytes, confidence)...)
 	g.total = row(text("total"), &t.connections, t.totalAllocations, t.totalBytes, "")
 	v.grid(g)
+	if note := v.notInUse(); note != "" {
+		v.para("", note, v.p.faint)
+	}
 	if queue, ok := t.sendQueue.Head.Get(); ok && queue > 0 {
 		note := "the kernel holds " + bytesOf(t.sendQueue.Head) + " more unsent in send queues"
 		if d := change(t.sendQueue.Base, t.sendQueue.Head); d.IsKnown() && v.diff {
@@ -82,6 +85,23 @@ func (v *view) states() {
 	}
 	v.isUnknown("memory is not known", v.whyNoHeap())
 	v.isUnknown("connections are not known in full", v.whyNoConnections())
+}
+
+// notInUse says how much of the total nothing keeps in use; "" when all of it
+// is used, or that is not known.
+func (v *view) notInUse() string {
+	s := &v.r.Summary
+	free := lessDelta(s.Bytes, s.RetainedBytes)
+	if !free.Head.IsKnown() || nothing(free) {
+		return ""
+	}
+	with := func(d analyze.Delta) string {
+		if v.diff {
+			return fmt.Sprintf("%s (%s)", bytesOf(d.Head), byteChange(d.Base, d.Head))
+		}
+		return bytesOf(d.Head)
+	}
+	return fmt.Sprintf("in use are %s; %s are free for reuse in pools and caches, or garbage", with(s.RetainedBytes), with(free))
 }
 
 // heapKnown reports whether every input that counts has heap evidence.
