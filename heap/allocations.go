@@ -135,6 +135,15 @@ type thunk struct {
 	used          bool
 }
 
+// refers reports whether a reference field that was read is not null: also when
+// it leads to an object that the graph does not hold.
+func (w *walk) refers(n Node, field string, value uint64, ok bool) bool {
+	if ok {
+		return Node(value) != None
+	}
+	return w.fieldNumber(w.g.Class(n), field) >= 0
+}
+
 // readBuffers reads direct buffers and their deallocators. A buffer without
 // one is an allocation of its own, unless it lies within another.
 func (w *walk) readBuffers() error {
@@ -227,7 +236,7 @@ func (w *walk) readBuffers() error {
 	var bare []anchor
 	for i, n := range buffers {
 		row, known := v[i*5:i*5+5], ok[i*5:i*5+5]
-		if known[2] && Node(row[2]) != None || known[4] && Node(row[4]) != None {
+		if w.refers(n, "att", row[2], known[2]) || w.refers(n, "segment", row[4], known[4]) {
 			continue // a view
 		}
 		if row[0] == 0 {

@@ -36,7 +36,7 @@ func (red *reduction) markAnchors(marks bitmap) {
 				marks.set(id)
 			}
 		case roleChunk, roleAdaptiveChunk, roleCleanup,
-			roleSocket, roleServer, roleChannel, roleEvidence:
+			roleSocket, roleServer, roleChannel, roleKey, roleEvidence:
 			marks.set(id)
 		}
 	})

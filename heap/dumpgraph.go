@@ -366,10 +366,13 @@ func (g *dumpGraph) Values(nodes []Node, fields []int32, out []uint64, ok []bool
 				continue
 			}
 			v := hprof.ReadValue(row[k.at:], uint8(k.typ), g.red.idSize)
+			known := true
 			if k.typ == Object {
-				v = uint64(g.find(v))
+				n := g.find(v)
+				known = v == 0 || n != None
+				v = uint64(n)
 			}
-			out[i*len(fields)+j], ok[i*len(fields)+j] = v, true
+			out[i*len(fields)+j], ok[i*len(fields)+j] = v, known
 		}
 	}
 	return nil

@@ -116,17 +116,21 @@ func (w *walk) gather(e evidence, nodes []Node) error {
 	}
 	for i, n := range nodes {
 		at := i * len(fields)
+		if e.how == present {
+			if w.fieldNumber(w.g.Class(n), e.field) < 0 {
+				continue // another version of the class
+			}
+			value := int64(0)
+			if w.refers(n, e.field, values[at], ok[at]) {
+				value = 1
+			}
+			w.note(e, n, value)
+			continue
+		}
 		if !ok[at] || (len(fields) > 1 && ok[at+1] && int64(values[at+1]) <= 0) {
 			continue
 		}
-		value := int64(values[at])
-		if e.how == present {
-			value = 0
-			if Node(values[at]) != None {
-				value = 1
-			}
-		}
-		w.note(e, n, value)
+		w.note(e, n, int64(values[at]))
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func (f *file) index() error {
 	w := &topWalk{r: f.r, size: f.size}
 	offset := int64(f.header.Size)
 	id := f.header.IDSize
-	ended, segmented := false, false
+	ended, legacy := false, false // a dump in one legacy record may have no end record
 	for offset < f.size && !ended {
 		b := w.at(offset, hprof.RecordHeaderSize)
 		if len(b) < hprof.RecordHeaderSize {
@@ -160,7 +160,7 @@ func (f *file) index() error {
 		body := offset + hprof.RecordHeaderSize
 		switch tag {
 		case hprof.TagHeapDump, hprof.TagHeapDumpSegment:
-			segmented = segmented || tag == hprof.TagHeapDumpSegment
+			legacy = legacy || tag == hprof.TagHeapDump
 			length = f.segmentLength(w, tag, body, length)
 			if body+length > f.size {
 				length = f.size - body
@@ -193,7 +193,7 @@ func (f *file) index() error {
 			return w.err
 		}
 	}
-	if segmented && !ended && f.report.truncatedAt < 0 {
+	if !legacy && !ended && f.report.truncatedAt < 0 {
 		f.report.truncatedAt = f.size
 	}
 	if len(f.segments) > 0 {

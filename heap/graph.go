@@ -96,7 +96,8 @@ type Graph interface {
 	// Values reads fields of objects that all are of one class: out[i*len(fields)+j]
 	// is field fields[j] of nodes[i]. Integers come sign-extended, a boolean
 	// is 0 or 1, floats are their bits, a reference is a Node (uint64(None)
-	// for null or an object the graph does not hold). A graph made from a dump
+	// for null; for an object the graph does not hold too, and then it is not
+	// ok, which is how the two are told apart). A graph made from a dump
 	// keeps only the fields of classes that [Wanted] names; the others read as
 	// unknown: ok[i*len(fields)+j] is false. ok has the length of out.
 	Values(nodes []Node, fields []int32, out []uint64, ok []bool) error

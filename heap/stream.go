@@ -148,7 +148,7 @@ func (p *streamPass) truncated(at int64) error {
 // split reads top-level records until the stream ends.
 func (p *streamPass) split(br *bufio.Reader, offset int64, isMain bool, jobs chan<- *job, take func() []byte) error {
 	id := p.red.idSize
-	ended, segmented := false, false
+	ended, legacy := false, false // a dump in one legacy record may have no end record
 	var small []byte
 	var open *job // the segment that all others continue, in serial reading
 	defer func() {
@@ -160,7 +160,7 @@ func (p *streamPass) split(br *bufio.Reader, offset int64, isMain bool, jobs cha
 	for p.ctx.Err() == nil {
 		n, err := io.ReadFull(br, head[:])
 		if err != nil {
-			if n == 0 && errors.Is(err, io.EOF) && (ended || !isMain || !segmented) {
+			if n == 0 && errors.Is(err, io.EOF) && (ended || !isMain || legacy) {
 				return nil
 			}
 			return p.truncated(offset + int64(n))
@@ -170,7 +170,7 @@ func (p *streamPass) split(br *bufio.Reader, offset int64, isMain bool, jobs cha
 		body := offset + hprof.RecordHeaderSize
 		switch tag {
 		case hprof.TagHeapDump, hprof.TagHeapDumpSegment:
-			segmented = segmented || tag == hprof.TagHeapDumpSegment
+			legacy = legacy || tag == hprof.TagHeapDump
 			if first, err := br.Peek(int(min(length, int64(1+id)))); err == nil && len(first) == 1+id {
 				p.red.start(hprof.ReadID(first[1:], id))
 			}
