@@ -162,7 +162,28 @@ func (m *masker) bracketed(a netip.Addr) string {
 // scan puts what address and host make of them in the place of the addresses
 // and host names in a text.
 func scan(s string, address func(netip.Addr) string, host func(string) string) string {
-	s = replaceWhole(s, hostURL, func(match string) (string, bool) {
+	// Most texts have nothing of the kind: cheap looks come first.
+	dots, colons := strings.Count(s, "."), strings.Count(s, ":")
+	if dots < 3 && colons == 0 {
+		return s
+	}
+	if strings.Contains(s, "://") {
+		s = scanURLs(s, host)
+	}
+	if colons >= 2 {
+		s = scanIPv6(s, address)
+	}
+	if dots >= 3 {
+		s = scanIPv4(s, address)
+	}
+	if dots > 0 && colons > 0 {
+		s = scanHostPorts(s, host)
+	}
+	return s
+}
+
+func scanURLs(s string, host func(string) string) string {
+	return replaceWhole(s, hostURL, func(match string) (string, bool) {
 		at := strings.Index(match, "://") + 3
 		name := match[at:]
 		name = name[strings.LastIndexByte(name, '@')+1:] // without the user and password
@@ -171,7 +192,10 @@ func scan(s string, address func(netip.Addr) string, host func(string) string) s
 		}
 		return match[:at] + name, true
 	})
-	s = replaceWhole(s, ipv6Like, func(match string) (string, bool) {
+}
+
+func scanIPv6(s string, address func(netip.Addr) string) string {
+	return replaceWhole(s, ipv6Like, func(match string) (string, bool) {
 		bare := strings.Trim(match, "[]")
 		a, err := netip.ParseAddr(bare)
 		if err != nil || bare == "::" {
@@ -183,13 +207,19 @@ func scan(s string, address func(netip.Addr) string, host func(string) string) s
 		}
 		return p, true
 	})
-	s = replaceWhole(s, ipv4Like, func(match string) (string, bool) {
+}
+
+func scanIPv4(s string, address func(netip.Addr) string) string {
+	return replaceWhole(s, ipv4Like, func(match string) (string, bool) {
 		a, err := netip.ParseAddr(match)
 		if err != nil {
 			return match, false
 		}
 		return address(a), true
 	})
+}
+
+func scanHostPorts(s string, host func(string) string) string {
 	return replaceWhole(s, hostPort, func(match string) (string, bool) {
 		name, port, _ := strings.Cut(match, ":")
 		ending := name[strings.LastIndexByte(name, '.')+1:]
