@@ -558,8 +558,11 @@ func (red *reduction) finish() (unknown int64) {
 	w := red.newReducer()
 	red.statics = w
 	for _, id := range ids {
-		d := reg.dumps[id]
-		kinds, values := reg.staticRows(d, reg.plans[id].id)
+		d, plan := reg.dumps[id], reg.plans[id]
+		if plan == nil { // damaged: no plan can be made of what is said of it
+			continue
+		}
+		kinds, values := reg.staticRows(d, plan.id)
 		src := red.pages.pack(id)
 		for i, kind := range kinds {
 			for _, to := range values[i] {
