@@ -36,13 +36,15 @@ func writeMarkdown(w io.Writer, r *analyze.Result, gate *policy.Outcome, o Optio
 	d := &markdown{view: newView(r, o), mask: m, limit: limit - len(cutNote)}
 	d.head()
 	d.gateTable(gate)
-	d.stateTable()
-	d.findingList()
-	d.holderTable()
-	d.connectionTable()
-	d.transitionTable()
-	d.fateTable()
-	d.counterTable()
+	if len(r.Inputs) > 0 {
+		d.stateTable()
+		d.findingList()
+		d.holderTable()
+		d.connectionTable()
+		d.transitionTable()
+		d.fateTable()
+		d.counterTable()
+	}
 	d.evidenceList()
 	d.inputTable()
 	if d.cut {
@@ -167,16 +169,17 @@ func (d *markdown) head() {
 	}
 	d.add(title)
 	for i, reason := range s.Reasons {
-		mark := "- "
 		if i == 0 {
-			mark = ""
-			reason = strings.TrimSpace(reason)
+			d.add(guarded(escaped(reason)) + "\n")
+			continue
 		}
-		end := "\n"
-		if i == 0 {
-			end = "\n\n"
+		if i == 1 {
+			d.add("\n")
 		}
-		d.add(mark + guarded(escaped(reason)) + end)
+		d.add("- " + guarded(escaped(reason)) + "\n")
+	}
+	if len(d.r.Inputs) == 0 {
+		return
 	}
 	line := escaped(d.target())
 	if g := d.growth(); g != "" {

@@ -118,9 +118,12 @@ func findingMetric(r *analyze.Result) metricFamily {
 	for i := range r.Findings {
 		count[r.Findings[i].Cause+"\x00"+string(r.Findings[i].Severity)]++
 	}
+	looked := len(r.Inputs) > 0 && len(whyNoHeap(r)) == 0 // else none found is not none
 	for _, cause := range analyze.Causes() {
 		for _, s := range severities {
-			f.samples = append(f.samples, sample{[]string{"cause", cause, "severity", string(s)}, float64(count[cause+"\x00"+string(s)])})
+			if n := count[cause+"\x00"+string(s)]; n > 0 || looked {
+				f.samples = append(f.samples, sample{[]string{"cause", cause, "severity", string(s)}, float64(n)})
+			}
 		}
 	}
 	return f

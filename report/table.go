@@ -21,15 +21,17 @@ func Table(w io.Writer, r *analyze.Result, gate *policy.Outcome, o Options) erro
 	v := newView(rewritten(r, visible), o)
 	v.verdict()
 	v.gate(rewritten(gate, visible))
-	v.states()
-	v.holders()
-	v.connections()
-	v.transitions()
-	v.fates()
-	v.trends()
-	v.findings()
-	v.reconciliation()
-	v.residency()
+	if len(r.Inputs) > 0 {
+		v.states()
+		v.holders()
+		v.connections()
+		v.transitions()
+		v.fates()
+		v.trends()
+		v.findings()
+		v.reconciliation()
+		v.residency()
+	}
 	v.evidence()
 	v.inputs()
 	v.nextSteps()
@@ -122,6 +124,9 @@ func (v *view) verdict() {
 			v.item("  - ", "cause: "+f.Cause+", "+f.Title)
 		}
 	}
+	if len(v.r.Inputs) == 0 {
+		return
+	}
 	v.b.WriteByte('\n')
 	v.para("", v.target(), v.p.faint)
 	if line := v.growth(); line != "" {
@@ -131,9 +136,6 @@ func (v *view) verdict() {
 
 // target says what was looked at, and how often.
 func (v *view) target() string {
-	if len(v.r.Inputs) == 0 {
-		return "no snapshots"
-	}
 	text := describeTarget(&v.r.Inputs[len(v.r.Inputs)-1].Target)
 	if n := len(v.r.Inputs); n > 1 {
 		text += fmt.Sprintf("; %d snapshots", n)
