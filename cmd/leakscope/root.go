@@ -71,6 +71,8 @@ keeps it, in which lifecycle state that connection is, and whether it is a leak.
 The default capture sends no signal to the target, stops none of its threads
 and writes no file in it. Exit codes: 0 done, 1 it did not work, 2 wrong usage,
 3 the gate failed, 4 the gate could not be judged, 130 and 143 interrupted.`,
+		SuggestionsMinimumDistance: 2,
+
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -83,7 +85,7 @@ and writes no file in it. Exit codes: 0 done, 1 it did not work, 2 wrong usage,
 		return usageError(cmd.CommandPath()+" --help lists the flags", "%w", err)
 	})
 	root.AddCommand(a.captureCommand(), a.diffCommand(), a.checkCommand(), a.reportCommand(),
-		a.inspectCommand(), a.explainCommand(), a.versionCommand())
+		a.inspectCommand(), a.explainCommand(), a.schemaCommand(), a.demoCommand(), a.versionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	strictArguments(root)
