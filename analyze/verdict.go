@@ -1,8 +1,10 @@
 package analyze
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/leakscope/leakscope/snapshot"
 )
@@ -207,8 +209,14 @@ func (v *verdicts) withHeap() {
 	}
 }
 
-// structure adds a reason for each kind of dead memory that grew.
+// structure adds a reason for each kind of dead memory that grew, the most
+// grown first.
 func (v *verdicts) structure() {
+	type reason struct {
+		grown int64
+		text  string
+	}
+	var all []reason
 	for _, d := range v.c.dead() {
 		grown := d.bytes.head - d.bytes.base
 		if grown < structuralBytes || d.bytes.retained*2 < d.bytes.base {
@@ -217,11 +225,15 @@ func (v *verdicts) structure() {
 		if t, ok := v.trendOf(d.of, d.key, "second"); ok && (t.Shape == LevelingOff || t.Shape == Flat || t.Shape == Falling) {
 			continue
 		}
-		v.say("%s more are %s: %s, then %s%s", size(grown), d.what, size(d.bytes.base), size(d.bytes.head), v.over())
+		all = append(all, reason{grown, fmt.Sprintf("%s more are %s: %s, then %s%s", size(grown), d.what, size(d.bytes.base), size(d.bytes.head), v.over())})
 	}
 	if t, n := v.c.blocked(); t.head-t.base > v.c.options.noise(t.base) { // a bounded queue breathes
-		v.say("%s more are queued on %d %s whose peer takes nothing: %s, then %s%s",
-			size(t.head-t.base), n, plural(n, "connection"), size(t.base), size(t.head), v.over())
+		all = append(all, reason{t.head - t.base, fmt.Sprintf("%s more are queued on %d %s whose peer takes nothing: %s, then %s%s",
+			size(t.head-t.base), n, plural(n, "connection"), size(t.base), size(t.head), v.over())})
+	}
+	slices.SortStableFunc(all, func(a, b reason) int { return cmp.Compare(b.grown, a.grown) })
+	for _, r := range all {
+		v.s.Reasons = append(v.s.Reasons, r.text)
 	}
 }
 
