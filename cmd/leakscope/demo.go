@@ -33,7 +33,10 @@ type demoFlags struct {
 	recorded bool
 }
 
-func (a *app) demoCommand() *cobra.Command {
+func (a *app) demoCommand() *cobra.Command { return a.demoCommandOn(demo.FindJava) }
+
+// demoCommandOn is the command on the JDK that find returns.
+func (a *app) demoCommandOn(find func() (string, error)) *cobra.Command {
 	var f demoFlags
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -52,7 +55,7 @@ demo worked: a leak is what it shows.`,
   leakscope demo --keep snapshots && leakscope inspect snapshots/second.lscope
   leakscope demo --format json | jq .summary`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context(), &f, demo.FindJava) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context(), &f, find) },
 	}
 	f.register(cmd)
 	f.registerLimits(cmd)

@@ -14,6 +14,7 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Queue;
 import java.util.TreeMap;
+import java.util.concurrent.Callable;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.FutureTask;
 
@@ -183,8 +184,7 @@ final class LeakDemo {
 
     private void end(Session session) throws Exception {
         if (session.wants == 'L' || session.wants == 'E') {
-            session.channel.close();
-            selector.selectNow(); // takes the key out, and closes the socket for good
+            session.channel.close(); // the next select takes the key out and closes the socket
         } else {
             session.key.interestOps(0);
         }
@@ -231,7 +231,7 @@ final class LeakDemo {
     }
 
     /** Runs a task on the selector's thread, which alone touches the sessions. */
-    private <T> T ask(java.util.concurrent.Callable<T> question) throws Exception {
+    private <T> T ask(Callable<T> question) throws Exception {
         FutureTask<T> task = new FutureTask<>(question);
         tasks.add(task);
         selector.wakeup();

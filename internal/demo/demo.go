@@ -192,7 +192,7 @@ func (p *Process) Next(ctx context.Context) (Phase, error) {
 	phase := Phase{Number: p.phase, States: map[string]Held{}}
 	for _, w := range plan(p.phase) {
 		if err := p.clients.connect(ctx, w); err != nil {
-			return phase, err
+			return phase, fmt.Errorf("%w; the program: %s", err, p.errors)
 		}
 	}
 	if _, err := io.WriteString(p.stdin, "next\n"); err != nil {
