@@ -29,6 +29,7 @@ has_jdk17 || need openjdk-17-jdk-headless
 command -v ip >/dev/null || need iproute2
 command -v nsenter >/dev/null || need util-linux
 command -v jq >/dev/null || need jq
+command -v unzip >/dev/null || need unzip
 while IFS='	' read -r library _ _ packages names; do
 	case $library in '#'*) continue ;; esac
 	[ "$names" != - ] || continue

@@ -134,6 +134,15 @@ func (a *app) compare(f *diffFlags, paths []string, rules *policy.Policy) error 
 	if err := f.render(a, outputs, result, gate); err != nil {
 		return renderError(err)
 	}
+	if f.explain && gate != nil {
+		to := a.stderr // stdout has another format
+		if len(outputs) == 0 || outputs[0].format == "table" && outputs[0].file == "" {
+			to = a.stdout
+		}
+		if err := explainGate(to, gate); err != nil {
+			return err
+		}
+	}
 	return f.judge(gate)
 }
 

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -83,7 +86,15 @@ func (f *resultFlags) render(a *app, all []output, r *analyze.Result, gate *poli
 	err := f.outputs.write(a.stdout, all, func(w io.Writer, format string, file bool) error {
 		return report.Write(format, w, r, gate, a.reportOptions(file, f))
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	for _, out := range all {
+		if out.format == "github" {
+			return a.githubSummary(r, gate, f)
+		}
+	}
+	return nil
 }
 
 // reportOptions fits a report to where it goes.
@@ -99,6 +110,24 @@ func (a *app) reportOptions(file bool, f *resultFlags) report.Options {
 	o.Color = term.Colored(a.stdout, mode, os.LookupEnv)
 	o.Width = term.Width(a.stdout, os.LookupEnv)
 	return o
+}
+
+// githubSummary appends to the step summary where a workflow runner names one.
+func (a *app) githubSummary(r *analyze.Result, gate *policy.Outcome, f *resultFlags) error {
+	path := os.Getenv("GITHUB_STEP_SUMMARY")
+	if path == "" {
+		return nil
+	}
+	var text bytes.Buffer
+	if err := report.GitHubSummary(&text, r, gate, a.reportOptions(true, f)); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("step summary: %w", err)
+	}
+	_, err = text.WriteTo(file)
+	return errors.Join(err, file.Close())
 }
 
 // readSnapshots reads the snapshots of a diff, named by their base names.
