@@ -272,6 +272,9 @@ func (d *markdown) stateTable() {
 		row(escaped(string(r.State)), d.with(countOf(r.Connections.Head), countChange(r.Connections.Base, r.Connections.Head)), r.Allocations, r.Bytes, escaped(string(r.Confidence)))
 	}
 	row("no connection", d.with("", ""), s.restAllocations, s.restBytes, "")
+	if s.split {
+		row("not in use", d.with("", ""), s.freeAllocations, s.freeBytes, "")
+	}
 	row("**total**", d.with(countOf(s.connections.Head), countChange(s.connections.Base, s.connections.Head)), s.totalAllocations, s.totalBytes, "")
 	var notes []string
 	if note := d.notInUse(); note != "" {

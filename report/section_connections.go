@@ -120,7 +120,7 @@ func (v *view) connectionWords(c *analyze.ConnectionRow) []string {
 	if c.Confidence != analyze.Exact {
 		text += " (" + string(c.Confidence) + ")"
 	}
-	return strings.Fields(text)
+	return words(text)
 }
 
 func labels(all map[string]string) []string {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/leakscope/leakscope/analyze"
 	"github.com/leakscope/leakscope/snapshot"
@@ -11,7 +12,11 @@ import (
 type stateTable struct {
 	rows []analyze.StateRow // of states that have connections or memory
 	// rest is what no connection holds, so that rows and rest sum to total.
-	restBytes, restAllocations   analyze.Delta
+	restBytes, restAllocations analyze.Delta
+	// free is what of the rest nothing keeps in use, as far as its rows can be
+	// told apart.
+	split                        bool
+	freeBytes, freeAllocations   analyze.Delta
 	totalBytes, totalAllocations analyze.Delta
 	connections                  analyze.Pair
 	sendQueue                    analyze.Pair
@@ -32,8 +37,37 @@ func statesOf(r *analyze.Result) stateTable {
 		}
 	}
 	t.restBytes, t.restAllocations = lessDelta(t.totalBytes, bytes), lessDelta(t.totalAllocations, allocations)
+	t.splitRest(r)
 	return t
 }
+
+// splitRest takes what nothing keeps in use out of the rest. The summary has
+// its bytes; its number of buffers is that of the fates that come to them.
+func (t *stateTable) splitRest(r *analyze.Result) {
+	want := lessDelta(r.Summary.Bytes, r.Summary.RetainedBytes)
+	if !want.Head.IsKnown() || nothing(want) {
+		return
+	}
+	fates := []snapshot.Fate{snapshot.FatePoolFree, snapshot.FateUnreachable}
+	for range 2 {
+		bytes, allocations := zero(), zero()
+		for _, row := range r.Fates {
+			if slices.Contains(fates, row.Fate) {
+				bytes, allocations = plusDelta(bytes, row.Bytes), plusDelta(allocations, row.Allocations)
+			}
+		}
+		rest := lessDelta(t.restBytes, bytes)
+		if same(bytes, want) && rest.Head.Or(-1) >= 0 && rest.Base.Or(0) >= 0 {
+			t.split, t.freeBytes, t.freeAllocations = true, bytes, allocations
+			t.restBytes, t.restAllocations = rest, lessDelta(t.restAllocations, allocations)
+			return
+		}
+		fates = append(fates, snapshot.FateThreadCache)
+	}
+}
+
+// same reports equal figures of the base and of the head.
+func same(a, b analyze.Delta) bool { return a.Base.Equal(b.Base) && a.Head.Equal(b.Head) }
 
 func (v *view) states() {
 	t := statesOf(v.r)
@@ -71,6 +105,9 @@ func (v *view) states() {
 		confidence = string(v.r.Summary.Confidence)
 	}
 	g.add(row(text("no connection"), nil, t.restAllocations, t.restBytes, confidence)...)
+	if t.split {
+		g.add(row(painted("not in use", v.p.faint), nil, t.freeAllocations, t.freeBytes, confidence)...)
+	}
 	g.total = row(text("total"), &t.connections, t.totalAllocations, t.totalBytes, "")
 	v.grid(g)
 	if note := v.notInUse(); note != "" {

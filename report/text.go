@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"unicode"
@@ -64,7 +65,26 @@ func harmless(r rune) bool {
 
 // wrap breaks text into lines of at most width columns: at spaces where there
 // are any, inside a word only where it is longer than a line.
-func wrap(text string, width int) []string { return wrapWords(strings.Fields(text), width) }
+func wrap(text string, width int) []string { return wrapWords(words(text), width) }
+
+// words are the words of a text, a number and its unit together.
+func words(text string) []string {
+	var all []string
+	for _, f := range strings.Fields(text) {
+		if n := len(all); n > 0 && endsInDigit(all[n-1]) && unitWord.MatchString(f) {
+			all[n-1] += " " + f
+			continue
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+var unitWord = regexp.MustCompile(`^(?:B|[KMGTPE]iB|µs|ms|s|min|h|d|%)(?:/s)?[),;:.\]]*$`)
+
+func endsInDigit(word string) bool {
+	return word != "" && word[len(word)-1] >= '0' && word[len(word)-1] <= '9'
+}
 
 func wrapWords(words []string, width int) []string {
 	var lines []string
