@@ -1,5 +1,3 @@
-//go:build consumers
-
 package report
 
 import (
