@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,8 +27,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root := a.rootCommand()
 	root.SetArgs(expandRuns(args))
 	err := root.ExecuteContext(ctx)
-	if err != nil && ctx.Err() != nil && context.Cause(ctx) != nil {
-		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	code, hint := exitCode(err)
 	if err != nil {
