@@ -299,6 +299,17 @@ func TestMissingHeapIsNull(t *testing.T) {
 	}
 }
 
+func TestMissingBaseIsNoGrowth(t *testing.T) {
+	base, head := at(0), peerClosed(60, 30)
+	base.s.Heap = nil
+	head.buffers(8, 1<<20, snapshot.FateApplication, head.holder("Cache.entries"), -1)
+	for _, f := range mustDiff(t, base, head).Findings {
+		if f.Severity == SeverityError || f.Form == "application-map" {
+			t.Errorf("%s: %s, although nothing is known of the base", f.ID, f.Severity)
+		}
+	}
+}
+
 // random builds a world whose buffers, connections and states vary with the
 // generator; seeds of one run share addresses, so that pairs overlap.
 func random(r *rand.Rand, seconds float64) *world {

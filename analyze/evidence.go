@@ -3,6 +3,7 @@ package analyze
 import (
 	"fmt"
 
+	"github.com/leakscope/leakscope/internal/units"
 	"github.com/leakscope/leakscope/snapshot"
 )
 
@@ -54,14 +55,14 @@ func creditExhausted(h *snapshot.HeapConnection) (string, bool) {
 // ignoresReady reports a sender that goes on although it was told to wait.
 func ignoresReady(h *snapshot.HeapConnection) (text string, ok bool) {
 	if queued := h.Evidence[evidenceSentQueued]; queued > ignoredFactor*readyLimit {
-		return fmt.Sprintf("%s queued on a gRPC stream; isReady() turns false at %s", size(queued), size(readyLimit)), true
+		return fmt.Sprintf("%s queued on a gRPC stream; isReady() turns false at %s", units.Bytes(queued), units.Bytes(readyLimit)), true
 	}
 	high := h.Evidence[evidenceHighWaterMark]
 	if high <= 0 {
 		high = defaultHighWaterMark
 	}
 	if pending := h.Evidence[evidenceOutbound]; h.Evidence[evidenceUnwritable] != 0 && pending > ignoredFactor*high {
-		return fmt.Sprintf("%s queued in ChannelOutboundBuffer; isWritable() turns false at %s", size(pending), size(high)), true
+		return fmt.Sprintf("%s queued in ChannelOutboundBuffer; isWritable() turns false at %s", units.Bytes(pending), units.Bytes(high)), true
 	}
 	return "", false
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/leakscope/leakscope/internal/units"
 	"github.com/leakscope/leakscope/snapshot"
 )
 
@@ -35,6 +36,7 @@ type subject struct {
 	bytes       amounts
 	holder      string // the last step of the path that keeps most of it
 	reconnected bool   // a live connection to the same peer is there too
+	nobodyEnds  bool   // the base's peer-closed connections are still there
 }
 
 func (s *subject) grown() int64 { return s.bytes.bytes.head - s.bytes.bytes.base }
@@ -77,12 +79,13 @@ func (c *comparison) subjects() []*subject {
 		}
 	}
 	top := c.mainHolders()
+	nobodyEnds := c.keepsPeerClosed()
 	var all []*subject
 	for i, p := range c.connections {
 		if p.head < 0 {
 			continue
 		}
-		s := &subject{conn: &c.head.Connections[p.head], bytes: c.held[i], holder: top[i]}
+		s := &subject{conn: &c.head.Connections[p.head], bytes: c.held[i], holder: top[i], nobodyEnds: nobodyEnds}
 		if p.base >= 0 {
 			s.from = c.base.Connections[p.base].State
 		}
@@ -205,7 +208,7 @@ func (t *tally) add(u tally) {
 type weight struct {
 	head        int64
 	grown       int64 // since the base
-	single      bool  // there is no base
+	single      bool  // there is no base, or nothing is known of its memory
 	leveled     bool  // over three snapshots or more it has stopped growing
 	connections int
 }
@@ -216,7 +219,7 @@ func (w weight) grows() bool { return !w.single && !w.leveled && w.grown >= stru
 // weigh weighs a sum; of and keys name the trends that tell whether it still
 // grows.
 func (c *comparison) weigh(r *Result, t tally, of string, keys ...string) weight {
-	w := weight{head: t.head, grown: t.head - t.base, single: c.base == nil}
+	w := weight{head: t.head, grown: t.head - t.base, single: !c.heapKnown().base}
 	for _, key := range keys {
 		if shape, ok := shapeOf(r, of, key); ok && shape != Rising && shape != Undecided {
 			w.leveled = true
@@ -249,7 +252,7 @@ func (c *comparison) fateFindings(r *Result) []Finding {
 			Title:    "pooled buffers were dropped without release()",
 			Severity: severity, Confidence: c.confidence(), States: []State{}, Bytes: lost.bytes.delta(known),
 			Evidence: []Evidence{{
-				Text:   fmt.Sprintf("%s in %d %s are marked used, but no live buffer and no thread's cache has them", size(lost.bytes.head), lost.count.head, plural(int(lost.count.head), "chunk")),
+				Text:   fmt.Sprintf("%s in %d %s are marked used, but no live buffer and no thread's cache has them", units.Bytes(lost.bytes.head), lost.count.head, plural(int(lost.count.head), "chunk")),
 				Source: "heap: PoolChunk.freeBytes, live buffers, PoolThreadCache",
 			}},
 			Disproof: "the chunks' free bytes rise again without a restart",
@@ -263,7 +266,7 @@ func (c *comparison) fateFindings(r *Result) []Finding {
 			ID: CausePendingGC + "//heap", Cause: CausePendingGC, Title: "direct buffers wait for a collection: not a leak",
 			Severity: SeverityNote, Confidence: c.confidence(), States: []State{}, Bytes: garbage.bytes.delta(known),
 			Evidence: []Evidence{{
-				Text:   fmt.Sprintf("%s in %d buffers are reachable from their Cleaners alone", size(garbage.bytes.head), garbage.count.head),
+				Text:   fmt.Sprintf("%s in %d buffers are reachable from their Cleaners alone", units.Bytes(garbage.bytes.head), garbage.count.head),
 				Source: "heap: Cleaner list",
 			}},
 			Disproof: "they are still there after a full collection",
@@ -308,7 +311,7 @@ func (c *comparison) holderFindings(r *Result) []Finding {
 			Title:    "the application holds ever more direct memory through " + place,
 			Severity: severity, Confidence: c.confidence(), States: []State{}, Bytes: h.bytes.delta(c.heapKnown()),
 			Evidence: []Evidence{{
-				Text:   fmt.Sprintf("%s more in %d more buffers, held from a %s through %s", size(w.grown), h.count.head-h.count.base, cmp.Or(key.root, "root"), strings.Join(shortSteps(h.path), " → ")),
+				Text:   fmt.Sprintf("%s more in %d more buffers, held from a %s through %s", units.Bytes(w.grown), h.count.head-h.count.base, cmp.Or(key.root, "root"), strings.Join(shortSteps(h.path), " → ")),
 				Source: "heap: reference path from a root",
 			}},
 			Disproof: "its size levels off: a cache that is filling up does the same at first",
@@ -322,7 +325,7 @@ func (c *comparison) holderFindings(r *Result) []Finding {
 			Title:    "threads cache temporary direct buffers as large as the largest heap buffer they ever wrote",
 			Severity: SeverityWarning, Confidence: c.confidence(), States: []State{}, Bytes: caches.bytes.delta(c.heapKnown()),
 			Evidence: []Evidence{{
-				Text:   fmt.Sprintf("%s in %d buffers of sun.nio.ch.Util$BufferCache", size(caches.bytes.head), caches.count.head),
+				Text:   fmt.Sprintf("%s in %d buffers of sun.nio.ch.Util$BufferCache", units.Bytes(caches.bytes.head), caches.count.head),
 				Source: "heap: thread locals",
 			}},
 			Disproof: "the threads end, and the buffers with them",

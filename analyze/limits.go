@@ -3,6 +3,7 @@ package analyze
 import (
 	"fmt"
 
+	"github.com/leakscope/leakscope/internal/units"
 	"github.com/leakscope/leakscope/snapshot"
 )
 
@@ -65,7 +66,7 @@ func (c *comparison) limitFindings(r *Result) []Finding {
 		}
 		share := float64(used) / float64(bound)
 		d := Delta{Head: l.used}
-		text := fmt.Sprintf("%s of %s in use (%.0f %%), garbage not counted", size(used), size(bound), share*100)
+		text := fmt.Sprintf("%s of %s in use (%.0f %%), garbage not counted", units.Bytes(used), units.Bytes(bound), share*100)
 		soon := false
 		if c.base != nil {
 			for _, b := range limitsOf(c.base.Snapshot) {
@@ -109,7 +110,7 @@ func (c *comparison) timeLeft(r *Result, l limit, d Delta, room int64) (string, 
 		high, okHigh := t.High.Get()
 		if slope := t.Slope.Or(0); slope > 0 && okLow && okHigh && low > 0 {
 			return fmt.Sprintf("; reached in %s at the present rate (90 %% interval %s to %s)",
-				duration(float64(room)/slope), duration(float64(room)/high), duration(float64(room)/low)), float64(room)/slope < soonSeconds
+				units.Seconds(float64(room)/slope), units.Seconds(float64(room)/high), units.Seconds(float64(room)/low)), float64(room)/slope < soonSeconds
 		}
 		return "", false
 	}
@@ -119,5 +120,5 @@ func (c *comparison) timeLeft(r *Result, l limit, d Delta, room int64) (string, 
 		return "", false
 	}
 	left := float64(room) / (float64(net) / seconds)
-	return fmt.Sprintf("; reached in %s if the growth between the two snapshots goes on", duration(left)), left < soonSeconds
+	return fmt.Sprintf("; reached in %s if the growth between the two snapshots goes on", units.Seconds(left)), left < soonSeconds
 }

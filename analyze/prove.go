@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/leakscope/leakscope/internal/units"
 	"github.com/leakscope/leakscope/snapshot"
 )
 
@@ -148,7 +149,7 @@ func (p *Proof) judge() {
 		b, okBefore := r.Before.Get()
 		a, okAfter := r.After.Get()
 		if okBefore && okAfter {
-			p.say("%s: %s before, %s after", r.Name, size(int64(math.Round(b))), size(int64(math.Round(a))))
+			p.say("%s: %s before, %s after", r.Name, units.Bytes(int64(math.Round(b))), units.Bytes(int64(math.Round(a))))
 		}
 	}
 	bad := func(s Severity) bool { return s == SeverityError || s == SeverityWarning }

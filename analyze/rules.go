@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/leakscope/leakscope/internal/units"
 	"github.com/leakscope/leakscope/snapshot"
 )
 
@@ -206,7 +207,7 @@ func stuck(s State) bool { return s == StateStalled || s == StateUnreachable }
 
 // settled leaves out connections whose peer left a moment ago.
 func settled(s *subject) bool {
-	return s.from == StatePeerClosed || s.conn.Socket == nil || s.conn.Socket.LastReceiveSeconds.Or(settledSeconds) >= settledSeconds
+	return s.nobodyEnds || s.from == StatePeerClosed || s.conn.Socket == nil || s.conn.Socket.LastReceiveSeconds.Or(settledSeconds) >= settledSeconds
 }
 
 // noKeepalive reports that nothing would notice a vanished peer: no keepalive
@@ -279,7 +280,7 @@ func stateEvidence(all []*subject) []Evidence {
 func closedEvidence(all []*subject) []Evidence {
 	var e []Evidence
 	for _, s := range all {
-		e = append(e, Evidence{Text: fmt.Sprintf("%s: %s, holds %s through %s", s.conn.ID(), s.conn.Reason, size(s.bytes.bytes.head), s.holder), Source: "heap, and the kernel's connection table"})
+		e = append(e, Evidence{Text: fmt.Sprintf("%s: %s, holds %s through %s", s.conn.ID(), s.conn.Reason, units.Bytes(s.bytes.bytes.head), s.holder), Source: "heap, and the kernel's connection table"})
 	}
 	return firstLines(e)
 }
@@ -297,7 +298,7 @@ func oldest(all []*subject) string {
 	if age < 0 {
 		return ""
 	}
-	return ", the last byte of the oldest came " + duration(age) + " ago"
+	return ", the last byte of the oldest came " + units.Seconds(age) + " ago"
 }
 
 func method(s *subject) string {

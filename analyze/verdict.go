@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/leakscope/leakscope/internal/units"
 	"github.com/leakscope/leakscope/snapshot"
 )
 
@@ -89,7 +90,7 @@ func (v *verdicts) oneSnapshot() {
 	switch {
 	case v.c.head.haveHeap:
 		total := v.s.RetainedBytes.Head.Or(0)
-		v.say("one snapshot: %s of off-heap memory are in use; growth takes a second snapshot to see", size(total))
+		v.say("one snapshot: %s of off-heap memory are in use; growth takes a second snapshot to see", units.Bytes(total))
 		v.sayDead(func(t tally) int64 { return t.head })
 		v.next("capture again later and run: leakscope diff FIRST SECOND")
 	default:
@@ -102,7 +103,7 @@ func (v *verdicts) oneSnapshot() {
 func (v *verdicts) sayDead(of func(tally) int64) {
 	for _, d := range v.c.dead() {
 		if n := of(d.bytes); n > 0 {
-			v.say("%s are %s", size(n), d.what)
+			v.say("%s are %s", units.Bytes(n), d.what)
 		}
 	}
 }
@@ -131,16 +132,7 @@ func (c *comparison) dead() []deadMemory {
 // new ones count at once.
 func (c *comparison) settledPeerClosed() tally {
 	sums := c.states[StatePeerClosed].bytes
-	kept, had := 0, 0
-	for _, p := range c.connections {
-		if p.base >= 0 && c.base.Connections[p.base].State == StatePeerClosed {
-			had++
-			if p.head >= 0 && c.head.Connections[p.head].State == StatePeerClosed {
-				kept++
-			}
-		}
-	}
-	if had > 0 && kept*2 > had {
+	if c.keepsPeerClosed() {
 		return sums
 	}
 	for i, p := range c.connections {
@@ -154,6 +146,21 @@ func (c *comparison) settledPeerClosed() tally {
 		}
 	}
 	return sums
+}
+
+// keepsPeerClosed reports whether most of the base's peer-closed connections
+// are still there at the head.
+func (c *comparison) keepsPeerClosed() bool {
+	kept, had := 0, 0
+	for _, p := range c.connections {
+		if p.base >= 0 && c.base.Connections[p.base].State == StatePeerClosed {
+			had++
+			if p.head >= 0 && c.head.Connections[p.head].State == StatePeerClosed {
+				kept++
+			}
+		}
+	}
+	return had > 0 && kept*2 > had
 }
 
 // blocked sums what connections hold that could not send at the base and still
@@ -186,20 +193,20 @@ func (v *verdicts) withHeap() {
 	case haveTrend && total.Shape == Rising:
 		v.s.Verdict = Leak
 		v.say("retained off-heap memory rises by %s (90 %% interval %s to %s) over %d snapshots and does not level off",
-			rate(total.Slope.Or(0)), rate(total.Low.Or(0)), rate(total.High.Or(0)), total.Samples)
+			units.Rate(total.Slope.Or(0)), units.Rate(total.Low.Or(0)), units.Rate(total.High.Or(0)), total.Samples)
 	case haveTrend && total.Shape == LevelingOff:
 		v.s.Verdict = Steady
 		v.say("retained off-heap memory rose at first and has leveled off: warm-up, not a leak")
 	case net > noise:
 		v.s.Verdict = Growing
-		v.say("retained off-heap memory grew by %s, from %s to %s%s", size(net), size(base), size(head), v.over())
+		v.say("retained off-heap memory grew by %s, from %s to %s%s", units.Bytes(net), units.Bytes(base), units.Bytes(head), v.over())
 		v.moreSnapshots(haveTrend, total)
 	case net < -noise:
 		v.s.Verdict = Shrinking
-		v.say("retained off-heap memory shrank by %s, from %s to %s%s", size(-net), size(base), size(head), v.over())
+		v.say("retained off-heap memory shrank by %s, from %s to %s%s", units.Bytes(-net), units.Bytes(base), units.Bytes(head), v.over())
 	default:
 		v.s.Verdict = Steady
-		v.say("retained off-heap memory is steady: %s, then %s%s", size(base), size(head), v.over())
+		v.say("retained off-heap memory is steady: %s, then %s%s", units.Bytes(base), units.Bytes(head), v.over())
 	}
 	v.mostGrown(net > noise)
 	v.garbage()
@@ -225,11 +232,11 @@ func (v *verdicts) structure() {
 		if t, ok := v.trendOf(d.of, d.key, "second"); ok && (t.Shape == LevelingOff || t.Shape == Flat || t.Shape == Falling) {
 			continue
 		}
-		all = append(all, reason{grown, fmt.Sprintf("%s more are %s: %s, then %s%s", size(grown), d.what, size(d.bytes.base), size(d.bytes.head), v.over())})
+		all = append(all, reason{grown, fmt.Sprintf("%s more are %s: %s, then %s%s", units.Bytes(grown), d.what, units.Bytes(d.bytes.base), units.Bytes(d.bytes.head), v.over())})
 	}
 	if t, n := v.c.blocked(); t.head-t.base > v.c.options.noise(t.base) { // a bounded queue breathes
 		all = append(all, reason{t.head - t.base, fmt.Sprintf("%s more are queued on %d %s whose peer takes nothing: %s, then %s%s",
-			size(t.head-t.base), n, plural(n, "connection"), size(t.base), size(t.head), v.over())})
+			units.Bytes(t.head-t.base), n, plural(n, "connection"), units.Bytes(t.base), units.Bytes(t.head), v.over())})
 	}
 	slices.SortStableFunc(all, func(a, b reason) int { return cmp.Compare(b.grown, a.grown) })
 	for _, r := range all {
@@ -271,7 +278,7 @@ func (v *verdicts) mostGrown(grew bool) {
 			continue
 		}
 		if net, ok := growth(h.Bytes); ok && net > 0 && len(h.Path) > 0 {
-			v.say("most of the growth (%s) is held through %s", size(net), shortStep(h.Path[len(h.Path)-1]))
+			v.say("most of the growth (%s) is held through %s", units.Bytes(net), shortStep(h.Path[len(h.Path)-1]))
 		}
 		return
 	}
@@ -281,7 +288,7 @@ func (v *verdicts) mostGrown(grew bool) {
 func (v *verdicts) garbage() {
 	t := v.c.fates[snapshot.FateUnreachable].bytes
 	if t.head-t.base > v.c.options.noise(t.base) {
-		v.say("%s more are garbage that waits for a collection (%s in all): not a leak", size(t.head-t.base), size(t.head))
+		v.say("%s more are garbage that waits for a collection (%s in all): not a leak", units.Bytes(t.head-t.base), units.Bytes(t.head))
 	}
 }
 
@@ -290,7 +297,7 @@ func (v *verdicts) reserve() {
 	t := v.c.fates[snapshot.FatePoolFree].bytes
 	grown := t.head - t.base
 	if v.s.Verdict == Steady && grown > v.c.options.noise(t.base) {
-		v.say("pools reserve %s more than before; that memory is free for reuse", size(grown))
+		v.say("pools reserve %s more than before; that memory is free for reuse", units.Bytes(grown))
 	}
 }
 
@@ -310,13 +317,13 @@ func (v *verdicts) withoutHeap() {
 		switch {
 		case net > noise:
 			v.s.Verdict = Growing
-			v.say("%s grew by %s, from %s to %s%s", row.Counter, size(net), size(base), size(head), v.over())
+			v.say("%s grew by %s, from %s to %s%s", row.Counter, units.Bytes(net), units.Bytes(base), units.Bytes(head), v.over())
 		case net < -noise:
 			v.s.Verdict = Shrinking
-			v.say("%s shrank by %s, from %s to %s%s", row.Counter, size(-net), size(base), size(head), v.over())
+			v.say("%s shrank by %s, from %s to %s%s", row.Counter, units.Bytes(-net), units.Bytes(base), units.Bytes(head), v.over())
 		default:
 			v.s.Verdict = Steady
-			v.say("%s is steady: %s, then %s%s", row.Counter, size(base), size(head), v.over())
+			v.say("%s is steady: %s, then %s%s", row.Counter, units.Bytes(base), units.Bytes(head), v.over())
 		}
 		break
 	}
@@ -329,7 +336,7 @@ func (v *verdicts) withoutHeap() {
 
 func (v *verdicts) over() string {
 	if t, ok := v.s.ElapsedSeconds.Get(); ok && t > 0 {
-		return fmt.Sprintf(" (%s)", duration(t))
+		return fmt.Sprintf(" (%s)", units.Seconds(t))
 	}
 	return ""
 }
