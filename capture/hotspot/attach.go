@@ -24,10 +24,15 @@ const (
 	attachWait   = 10 * time.Second
 	attachPoll   = 5 * time.Millisecond
 	commandLimit = 30 * time.Second // for commands that only ask
+	stoppedPoll  = 250 * time.Millisecond
+	stoppedPolls = 4
 )
 
-// JVM is a HotSpot JVM to which commands can be sent.
-type JVM struct{ process *process }
+// JVM is a HotSpot JVM to which commands can be sent, one at a time.
+type JVM struct {
+	process  *process
+	asTarget bool // it wants to be asked by its own user
+}
 
 // Open proves that pid is a HotSpot JVM. It sends nothing yet. Close it after
 // use.
@@ -42,30 +47,32 @@ func Open(pid int) (*JVM, error) {
 // Close forgets the JVM.
 func (j *JVM) Close() { j.process.close() }
 
-// ask sends one command and returns the text of its reply.
+// ask sends one command and returns the text of its reply. A JDK 8 refuses
+// root when it runs as somebody else, by closing the connection without a word;
+// then the command is sent again as its user.
 func (j *JVM) ask(ctx context.Context, command string, arguments ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, commandLimit)
-	defer cancel()
-	return j.send(ctx, command, arguments...)
-}
-
-// send sends one command and waits for the end of its reply as long as ctx
-// lets it: the JVM's listener has one thread, and a command can wait behind
-// another. A JDK 8 refuses root when it runs as somebody else, by closing the
-// connection without a word; then the command is sent again as its user.
-func (j *JVM) send(ctx context.Context, command string, arguments ...string) (string, error) {
 	request, err := encodeRequest(command, arguments)
 	if err != nil {
 		return "", err
 	}
-	text, err := j.exchange(ctx, request, false)
-	if errors.Is(err, errNoReply) && os.Geteuid() == 0 && j.process.uid != 0 {
-		text, err = j.exchange(ctx, request, true)
+	askCtx, cancel := context.WithTimeoutCause(ctx, commandLimit, fmt.Errorf("no answer within %s", commandLimit))
+	defer cancel()
+	text, err := j.exchange(askCtx, request)
+	if errors.Is(err, errNoReply) && os.Geteuid() == 0 && j.process.uid != 0 && !j.asTarget {
+		j.asTarget = true
+		text, err = j.exchange(askCtx, request)
 	}
-	if err != nil {
-		return "", fmt.Errorf("attach command %s: %w", command, err)
+	switch {
+	case err == nil:
+		return text, nil
+	case errors.Is(err, errNoReply) && j.process.ended():
+		err = ErrGone
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case askCtx.Err() != nil:
+		err = fmt.Errorf("%w: %w", ErrNoAnswer, context.Cause(askCtx))
 	}
-	return text, nil
+	return "", fmt.Errorf("attach command %s: %w", command, err)
 }
 
 // encodeRequest writes version 1 of the protocol, which every HotSpot from 6 on
@@ -92,12 +99,22 @@ func encodeRequest(command string, arguments []string) ([]byte, error) {
 
 var errNoReply = errors.New("the JVM closed the connection without a reply")
 
-func (j *JVM) exchange(ctx context.Context, request []byte, asTarget bool) (string, error) {
-	conn, err := j.connect(ctx, asTarget)
+// exchange sends a request over a connection of its own and reads the reply.
+func (j *JVM) exchange(ctx context.Context, request []byte) (string, error) {
+	conn, err := j.connect(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = conn.Close() }()
+	return j.converse(ctx, conn, request)
+}
+
+// converse sends a request and waits for the end of the reply as long as ctx
+// lets it and the target is not stopped: the JVM's listener has one thread, and
+// a command can wait behind another.
+func (j *JVM) converse(ctx context.Context, conn *net.UnixConn, request []byte) (string, error) {
+	ctx, cancel := j.whileRunning(ctx)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := conn.Write(request); err != nil {
@@ -118,11 +135,37 @@ func (j *JVM) exchange(ctx context.Context, request []byte, asTarget bool) (stri
 	return decodeReply(reply)
 }
 
+// answerError prefers the reason why a conversation was cut.
 func answerError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", ErrNoAnswer, context.Cause(ctx))
+		return context.Cause(ctx)
 	}
 	return err
+}
+
+// whileRunning is ctx, which also ends when the target stays stopped. That can
+// take a moment to be true: a shell stops and continues its jobs.
+func (j *JVM) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(stoppedPoll)
+		defer tick.Stop()
+		for seen := 0; seen < stoppedPolls; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			p := process{pid: j.process.pid}
+			if err := p.readStatus(); err == nil && p.stopped {
+				seen++
+			} else {
+				seen = 0
+			}
+		}
+		cancel(fmt.Errorf("%w: it does not answer before SIGCONT", ErrStopped))
+	}()
+	return ctx, func() { cancel(context.Canceled) }
 }
 
 // CommandError is a command that the JVM refused or could not do.
@@ -133,6 +176,18 @@ type CommandError struct {
 
 func (e *CommandError) Error() string {
 	return fmt.Sprintf("the JVM answers %q (status %d)", e.Text, e.Status)
+}
+
+// Unwrap is the system's error that the text names, or nil: a caller can ask
+// for syscall.ENOSPC or fs.ErrPermission.
+func (e *CommandError) Unwrap() error {
+	for _, errno := range []syscall.Errno{unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EEXIST, unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.EPERM, unix.EROFS, unix.EPIPE} {
+		// The C library writes them as the Go one, but for the case.
+		if strings.HasSuffix(strings.ToLower(e.Text), errno.Error()) {
+			return errno
+		}
+	}
+	return nil
 }
 
 // decodeReply splits a reply into its status line and its text. Since JDK 24
@@ -170,39 +225,46 @@ func firstLine(text string) string {
 	return line
 }
 
-// connect connects to the attach socket; where there is none yet, it has the
-// JVM make one.
-func (j *JVM) connect(ctx context.Context, asTarget bool) (*net.UnixConn, error) {
-	conn, err := j.dial(asTarget)
-	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+// connect connects to the attach socket; where there is none yet, or one of a
+// JVM that is gone, it has the JVM make one.
+func (j *JVM) connect(ctx context.Context) (*net.UnixConn, error) {
+	conn, err := j.dial()
+	if !noListener(err) {
 		return conn, err
 	}
-	if err := j.startListener(ctx); err != nil {
-		return nil, err
-	}
-	return j.dial(asTarget)
+	return j.startListener(ctx)
 }
 
-func (j *JVM) socketPath() string {
-	return j.process.inRoot("/tmp/.java_pid" + strconv.Itoa(j.process.nspid))
+var errNoSocket = errors.New("no attach socket")
+
+func noListener(err error) bool {
+	return errors.Is(err, errNoSocket) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // dial connects once and checks that the listener is the target's.
-func (j *JVM) dial(asTarget bool) (*net.UnixConn, error) {
-	var conn *net.UnixConn
-	var err error
-	dial := func() {
-		conn, err = net.DialUnix("unix", nil, &net.UnixAddr{Name: j.socketPath(), Net: "unix"})
-	}
-	if asTarget {
-		err = errors.Join(asUser(j.process.uid, j.process.gid, dial), err)
-	} else {
-		dial()
-	}
+func (j *JVM) dial() (*net.UnixConn, error) {
+	tmp, err := j.process.directory("/tmp") // os::get_temp_directory
 	if err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w: %w", ErrDenied, err)
+		if j.process.ended() {
+			return nil, ErrGone
 		}
+		return nil, err
+	}
+	defer tmp.close()
+	var conn *net.UnixConn
+	path := tmp.path(".java_pid" + strconv.Itoa(j.process.nspid))
+	dial := func() { conn, err = net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"}) }
+	if !j.asTarget {
+		dial()
+	} else if switchErr := asUser(j.process.uid, j.process.gid, dial); switchErr != nil {
+		return nil, switchErr
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errNoSocket
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w: %w", ErrDenied, err)
+	case err != nil:
 		return nil, err
 	}
 	if err := j.checkPeer(conn); err != nil {
@@ -254,74 +316,83 @@ func asUser(uid, gid int, f func()) error {
 	return <-result
 }
 
-// startListener has the JVM open its attach socket: a file .attach_pid<pid>
-// that belongs to its user, and a SIGQUIT (attachListener_posix.cpp,
-// is_init_trigger). The gate before the signal: the process has libjvm.so
-// mapped *and* catches SIGQUIT *and* has attaching switched on; any other
-// process might die of it.
-func (j *JVM) startListener(ctx context.Context) error {
+// startListener has the JVM open its attach socket, and connects: a file
+// .attach_pid<pid> that belongs to its user, and a SIGQUIT
+// (attachListener_posix.cpp, is_init_trigger). The gate before the signal: it
+// is a JVM that catches it *and* attaching is not switched off.
+func (j *JVM) startListener(ctx context.Context) (*net.UnixConn, error) {
 	p := j.process
-	switch {
-	case p.stopped:
-		return fmt.Errorf("%w: it would not answer before SIGCONT", ErrStopped)
-	case !p.catchesQuit():
-		return fmt.Errorf("%w: no SIGQUIT handler (a JVM that is starting or ending, or one with -Xrs)", ErrNotJVM)
+	if err := p.maySignal(); err != nil {
+		return nil, err
 	}
-	if perf, err := readPerfData(p); err == nil && perf.attachDisabled() {
-		return fmt.Errorf("%w: -XX:+DisableAttachMechanism", ErrDisabled)
+	perf, err := readPerfData(p)
+	if err == nil && perf.attachDisabled() || err != nil && p.attachOption() {
+		return nil, fmt.Errorf("%w: -XX:+DisableAttachMechanism", ErrDisabled)
 	}
-	file, err := p.makeAttachFile()
+	remove, err := p.makeAttachFile()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { _ = os.Remove(file) }()
+	defer remove()
 	if err := unix.PidfdSendSignal(p.pidfd, unix.SIGQUIT, nil, 0); err != nil {
-		return classify(err)
+		return nil, classify(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, attachWait, fmt.Errorf("no attach socket within %s", attachWait))
+	limited, cancelLimit := context.WithTimeoutCause(ctx, attachWait, fmt.Errorf("%w: no attach socket within %s", ErrNoAnswer, attachWait))
+	defer cancelLimit()
+	running, cancel := j.whileRunning(limited)
 	defer cancel()
 	tick := time.NewTicker(attachPoll)
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrNoAnswer, context.Cause(ctx))
+		case <-running.Done():
+			return nil, context.Cause(running)
 		case <-tick.C:
 		}
-		if _, err := os.Lstat(j.socketPath()); err == nil {
-			return nil
+		if conn, err := j.dial(); !noListener(err) {
+			return conn, err
 		}
-		if err := unix.PidfdSendSignal(p.pidfd, 0, nil, 0); err != nil {
-			return classify(err)
+		if p.ended() {
+			return nil, ErrGone
 		}
 	}
 }
 
 // makeAttachFile makes the trigger in the target's working directory, or its
-// /tmp.
-func (p *process) makeAttachFile() (string, error) {
+// /tmp, and returns what removes it.
+func (p *process) makeAttachFile() (remove func(), err error) {
 	name := ".attach_pid" + strconv.Itoa(p.nspid)
 	var problems error
-	for _, path := range []string{p.path("cwd", name), p.inRoot("/tmp/" + name)} {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
-		if errors.Is(err, fs.ErrExist) { // left by a tool that was killed
-			_ = os.Remove(path)
-			f, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	for _, open := range []func() (*directory, error){p.workingDirectory, func() (*directory, error) { return p.directory("/tmp") }} {
+		dir, err := open()
+		if err == nil {
+			if err = p.makeTrigger(dir, name); err == nil {
+				return func() {
+					_ = unix.Unlinkat(dir.fd(), name, 0)
+					dir.close()
+				}, nil
+			}
+			dir.close()
 		}
-		if err != nil {
-			problems = errors.Join(problems, err)
-			continue
-		}
-		err = f.Close()
-		if os.Geteuid() != p.uid {
-			err = errors.Join(err, os.Chown(path, p.uid, p.gid))
-		}
-		if err != nil {
-			_ = os.Remove(path)
-			problems = errors.Join(problems, err)
-			continue
-		}
-		return path, nil
+		problems = errors.Join(problems, err)
 	}
-	return "", classify(problems)
+	return nil, fmt.Errorf("make the attach file: %w", classify(problems))
+}
+
+// makeTrigger makes an empty file that belongs to the target's user. One that
+// is there was left by a tool that was killed.
+func (p *process) makeTrigger(dir *directory, name string) error {
+	_ = unix.Unlinkat(dir.fd(), name, 0)
+	fd, err := unix.Openat(dir.fd(), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if os.Geteuid() == p.uid {
+		return nil
+	}
+	if err := unix.Fchown(fd, p.uid, p.gid); err != nil {
+		return errors.Join(err, unix.Unlinkat(dir.fd(), name, 0))
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -77,16 +78,25 @@ func method(feature int) string {
 
 // DumpHeap has the JVM write a heap dump and gives it to consume while it is
 // written. Nothing of it stays on disk, also when leakscope is killed: a
-// watchdog process cleans up. When ctx ends, the dump is abandoned: over a
-// FIFO the JVM gives up at once; a file it writes to the end, unlinked, while
-// the watchdog gives its blocks back.
+// watchdog process cleans up. When ctx ends or consume fails, the dump is
+// abandoned: over a FIFO the JVM gives up; a file it writes to the end,
+// unlinked, while the watchdog gives its blocks back. Then DumpHeap waits for
+// the JVM a moment at most.
+//
+// An error of the JVM is a [CommandError], which unwraps to the system's error
+// where it names one; a lack of room is a [SpaceError].
 func (j *JVM) DumpHeap(ctx context.Context, o DumpOptions, consume func(context.Context, DumpStream) error) (DumpReport, error) {
 	r := DumpReport{Method: method(o.Feature)}
 	r.Estimate = Estimate{Method: r.Method, PauseSeconds: fixedPause + pauseRates[r.Method]*float64(o.UsedBytes)/(1<<30)}
+	// Before anything is made: whether it answers, and to whom.
+	if _, err := j.jcmd(ctx, "VM.version"); err != nil {
+		return r, err
+	}
 	place, err := j.dumpPlace(o, r.Method)
 	if err != nil {
 		return r, err
 	}
+	defer place.directory.close()
 	if o.Announce != nil {
 		o.Announce(r.Estimate)
 	}
@@ -122,8 +132,19 @@ func (j *JVM) pausedSoFar() (float64, error) {
 	return seconds, nil
 }
 
-// place is a path that does not exist yet, as the target sees it and as we do.
-type place struct{ target, here string }
+// place is a path that does not exist yet: a name in a directory, and how the
+// target calls it.
+type place struct {
+	directory *directory
+	name      string
+	target    string
+}
+
+// candidate is a directory a dump may pass through.
+type candidate struct {
+	open func() (*directory, error)
+	path string // as the target knows it; "" is its working directory
+}
 
 // spaceMargin is the free space wanted beyond what a dump may need.
 const spaceMargin = 64 << 20
@@ -138,41 +159,63 @@ func (e *SpaceError) Error() string {
 	return fmt.Sprintf("directory %q of the target has %d bytes free, a dump may need %d", e.Directory, e.FreeBytes, e.NeedBytes)
 }
 
+// roomFor is the free space wanted for a dump that passes through a file: in a
+// dump references have 8 bytes and every object a record header, so it can
+// exceed the heap. The holes behind the reader make it far less in fact, but
+// they need a file system that can, and a reader that keeps up.
+func roomFor(usedBytes int64) int64 { return usedBytes + usedBytes/2 + spaceMargin }
+
 // dumpPlace finds a directory that the target can write to, with room for the
-// whole dump where it passes through a file: the punching of holes behind the
-// reader needs a file system that can, and a reader that keeps up.
+// whole dump where it passes through a file. It is not in memory (tmpfs) where
+// the whole dump would lie there, unless it was asked for.
 func (j *JVM) dumpPlace(o DumpOptions, method string) (place, error) {
-	directories := []string{"/tmp", "/var/tmp", "/dev/shm"}
-	if cwd, err := os.Readlink(j.process.path("cwd")); err == nil && path.IsAbs(cwd) {
-		directories = append([]string{cwd}, directories...)
+	candidates := []candidate{{open: j.process.workingDirectory}}
+	for _, path := range []string{"/tmp", "/var/tmp", "/dev/shm"} {
+		candidates = append(candidates, candidate{func() (*directory, error) { return j.process.directory(path) }, path})
 	}
 	if o.Directory != "" {
-		directories = []string{o.Directory}
+		if !path.IsAbs(o.Directory) || strings.ContainsAny(o.Directory, "\"\x00\n") {
+			return place{}, fmt.Errorf("heap dump directory %q: want an absolute path in the target, without quotes", o.Directory)
+		}
+		candidates = []candidate{{func() (*directory, error) { return j.process.directory(o.Directory) }, o.Directory}}
 	}
 	var problems error
-	for _, dir := range directories {
-		here := j.process.inRoot(dir)
-		var fs unix.Statfs_t
-		if err := unix.Statfs(here, &fs); err != nil {
-			problems = errors.Join(problems, fmt.Errorf("directory %q of the target: %w", dir, err))
-			continue
+	for _, c := range candidates {
+		dir, err := c.open()
+		if err == nil {
+			if err = j.takesDump(dir, c, o, method); err == nil {
+				name := ".leakscope-" + strconv.Itoa(j.process.nspid) + "-" + randomName() + ".hprof"
+				return place{directory: dir, name: name, target: path.Join(c.path, name)}, nil
+			}
+			dir.close()
 		}
-		need := int64(spaceMargin)
-		if method != MethodFIFO {
-			need += o.UsedBytes
-		}
-		if free := int64(fs.Bavail) * fs.Bsize; method != MethodFIFO && free < need {
-			problems = errors.Join(problems, &SpaceError{Directory: dir, FreeBytes: free, NeedBytes: need})
-			continue
-		}
-		if err := j.writable(here); err != nil {
-			problems = errors.Join(problems, fmt.Errorf("directory %q of the target: %w", dir, err))
-			continue
-		}
-		name := ".leakscope-" + strconv.Itoa(j.process.nspid) + "-" + randomName() + ".hprof"
-		return place{target: path.Join(dir, name), here: here + "/" + name}, nil
+		problems = errors.Join(problems, err)
 	}
 	return place{}, problems
+}
+
+// takesDump checks a directory's free space, kind and permission.
+func (j *JVM) takesDump(dir *directory, c candidate, o DumpOptions, method string) error {
+	name := c.path
+	if name == "" {
+		name = "."
+	}
+	if method != MethodFIFO {
+		var fs unix.Statfs_t
+		if err := unix.Fstatfs(dir.fd(), &fs); err != nil {
+			return fmt.Errorf("directory %q of the target: %w", name, err)
+		}
+		if method == MethodWhole && o.Directory == "" && fs.Type == unix.TMPFS_MAGIC {
+			return fmt.Errorf("directory %q of the target: in memory", name)
+		}
+		if free, need := int64(fs.Bavail)*fs.Bsize, roomFor(o.UsedBytes); free < need {
+			return &SpaceError{Directory: name, FreeBytes: free, NeedBytes: need}
+		}
+	}
+	if err := j.writable(dir); err != nil {
+		return fmt.Errorf("directory %q of the target: %w", name, classify(err))
+	}
+	return nil
 }
 
 func randomName() string {
@@ -182,9 +225,9 @@ func randomName() string {
 }
 
 // writable asks the kernel as the target's user.
-func (j *JVM) writable(dir string) error {
+func (j *JVM) writable(dir *directory) error {
 	var err error
-	check := func() { err = unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS) }
+	check := func() { err = unix.Faccessat(dir.fd(), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) }
 	if os.Geteuid() == j.process.uid {
 		check()
 		return err
@@ -195,31 +238,59 @@ func (j *JVM) writable(dir string) error {
 	return err
 }
 
-// dumpCommand starts the dump and delivers the JVM's answer.
-func (j *JVM) dumpCommand(ctx context.Context, target string, o DumpOptions, overwrite bool) <-chan error {
-	line := "GC.heap_dump"
-	if !o.Live {
-		line += " -all"
+// dumpRequest is the command: through jcmd where an existing FIFO must be
+// taken, as dumpheap, which every JDK knows, otherwise.
+func dumpRequest(target string, o DumpOptions, overwrite bool) ([]byte, error) {
+	switch {
+	case overwrite && o.Live:
+		return encodeRequest("jcmd", []string{`GC.heap_dump -overwrite "` + target + `"`})
+	case overwrite:
+		return encodeRequest("jcmd", []string{`GC.heap_dump -all -overwrite "` + target + `"`})
+	case o.Live:
+		return encodeRequest("dumpheap", []string{target, "-live"})
 	}
-	if overwrite {
-		line += " -overwrite"
-	}
-	done := make(chan error, 1)
-	go func() {
-		var err error
-		if overwrite {
-			_, err = j.send(ctx, "jcmd", line+" "+quote(target))
-		} else {
-			what := "-all"
-			if o.Live {
-				what = "-live"
-			}
-			_, err = j.send(ctx, "dumpheap", target, what)
-		}
-		done <- err
-	}()
-	return done
+	return encodeRequest("dumpheap", []string{target, "-all"})
 }
 
-// quote protects a path in a jcmd line (DCmdArgIter takes both quotes).
-func quote(path string) string { return `"` + path + `"` }
+// startDump starts the dump under the eyes of a watchdog, which learns of its
+// end by a copy of the connection, and delivers the JVM's answer.
+func (j *JVM) startDump(ctx context.Context, at place, o DumpOptions, overwrite bool, names ...string) (*watchdog, <-chan error, error) {
+	request, err := dumpRequest(at.target, o, overwrite)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := j.connect(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	guard, err := startWatchdog(at.directory, conn, names...)
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	answer := make(chan error, 1)
+	go func() {
+		defer func() { _ = conn.Close() }()
+		text, err := j.converse(ctx, conn, request)
+		if err == nil {
+			err = dumped(text)
+		}
+		if err != nil && j.process.ended() {
+			err = fmt.Errorf("%w: while it wrote the dump", ErrGone)
+		}
+		answer <- err
+	}()
+	return guard, answer, nil
+}
+
+// dumped is nil when the JVM says that the dump is there: the status is 0 also
+// when it is not, and the reason is the last line ("Dumping heap to x ...",
+// "Unable to create x: File exists" or "Dump file is incomplete: No space left
+// on device").
+func dumped(text string) error {
+	text = strings.TrimSpace(text)
+	if strings.Contains(text, "Heap dump file created") {
+		return nil
+	}
+	return &CommandError{Text: firstLine(text[strings.LastIndex(text, "\n")+1:])}
+}

@@ -17,69 +17,94 @@ import (
 // pipeBytes is the widest pipe an unprivileged process may ask for by default.
 const pipeBytes = 1 << 20
 
-// dumpThroughFIFO has the JVM write into two FIFOs: the file itself, and the
-// segment file of its one dumper thread, <path>.p0, which since JDK 22 holds
-// the heap dump segments (heapDumper.cpp: DumpMerger would append it to the
-// file afterwards; of a FIFO, whose size is 0, it appends nothing). Both are
-// opened before the command, because a JVM that opens a FIFO without a reader
-// stands still in its safepoint. For the same reason a watchdog holds and
-// drains them if leakscope dies.
-func (j *JVM) dumpThroughFIFO(ctx context.Context, at place, o DumpOptions, consume func(context.Context, DumpStream) error) (err error) {
-	paths := []string{at.here, at.here + ".p0"}
+// dumpThroughFIFO has the JVM write into two FIFOs: the file itself, with the
+// file header, the strings, classes and traces, and the segment file of its one
+// dumper thread, <path>.p0, which since JDK 22 holds the heap dump segments
+// (heapDumper.cpp: DumpMerger would append it to the file afterwards; of a
+// FIFO, whose size is 0, it appends nothing, and writes the end record). Both
+// are opened before the command, because a JVM that opens a FIFO without a
+// reader stands still in its safepoint. For the same reason a watchdog holds
+// and drains them if leakscope dies.
+func (j *JVM) dumpThroughFIFO(ctx context.Context, at place, o DumpOptions, consume func(context.Context, DumpStream) error) error {
+	names := []string{at.name, at.name + ".p0"}
 	var pipes []*fifo
 	defer func() {
 		for _, p := range pipes {
 			p.close()
 		}
-		for _, path := range paths {
-			if e := os.Remove(path); e != nil && !errors.Is(e, fs.ErrNotExist) {
-				err = errors.Join(err, e)
-			}
-		}
 	}()
-	for _, path := range paths {
-		p, err := makeFIFO(path, j.process.uid, j.process.gid)
+	remove := func() {
+		for _, name := range names {
+			_ = unix.Unlinkat(at.directory.fd(), name, 0) // the JVM has removed .p0
+		}
+	}
+	for _, name := range names {
+		p, err := makeFIFO(at.directory, name, j.process.uid, j.process.gid)
 		if err != nil {
+			remove()
 			return err
 		}
 		pipes = append(pipes, p)
 	}
-	guard, err := startWatchdog(paths...)
+	guard, answer, err := j.startDump(ctx, at, o, true, names...)
 	if err != nil {
+		remove()
 		return err
 	}
-	defer guard.dismiss()
-
-	commandCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	answer := j.dumpCommand(commandCtx, at.target, o, true)
 	var commandErr error
-	var answered sync.WaitGroup
-	answered.Go(func() {
+	answered := make(chan struct{})
+	go func() {
 		commandErr = <-answer
 		for _, p := range pipes {
 			p.finish()
 		}
-	})
-	stop := context.AfterFunc(ctx, func() { // without a read end the JVM gives up cleanly
-		guard.dismiss()
+		close(answered)
+	}()
+	// Without a read end the JVM gives up; but it must not meet a FIFO without
+	// one when it opens it, nor make a file in its place. The watchdog knows when.
+	abandon := func() {
+		guard.abandon()
 		for _, p := range pipes {
 			p.close()
 		}
-	})
-	defer stop()
-
+	}
+	stop := context.AfterFunc(ctx, abandon)
 	consumeErr := consume(ctx, DumpStream{Main: pipes[0], Segments: []io.Reader{pipes[1]}})
-	var drains sync.WaitGroup
-	for _, p := range pipes { // the JVM waits until everything is read
-		drains.Go(func() { _, _ = io.Copy(io.Discard, p) })
+	if consumeErr == nil {
+		var drains sync.WaitGroup
+		for _, p := range pipes { // the JVM waits until everything is read
+			drains.Go(func() { _, _ = io.Copy(io.Discard, p) })
+		}
+		drains.Wait()
+		if stop() {
+			<-answered // all pipes have ended, so it has come
+		}
 	}
-	drains.Wait()
-	answered.Wait()
-	if ctx.Err() != nil {
+	var cut error // why nothing is known of the dump's end
+	select {
+	case <-answered:
+		if ctx.Err() == nil && commandErr == nil || errors.As(commandErr, new(*CommandError)) {
+			stop()
+			remove()
+			guard.dismiss()
+			if commandErr != nil {
+				return commandErr // and not what consume makes of half a dump
+			}
+			return consumeErr
+		}
+		cut = commandErr
+	default:
+	}
+	stop()
+	abandon()
+	guard.await(abandonWait)
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case cut != nil:
+		return cut
 	}
-	return errors.Join(commandErr, consumeErr)
+	return consumeErr
 }
 
 // fifo reads from a named pipe without ever seeing the end that the absence of
@@ -91,24 +116,28 @@ type fifo struct {
 	shut sync.Once
 }
 
-func makeFIFO(path string, uid, gid int) (*fifo, error) {
-	if err := unix.Mkfifo(path, 0o600); err != nil {
-		return nil, fmt.Errorf("make fifo %q: %w", path, err)
+func makeFIFO(dir *directory, name string, uid, gid int) (*fifo, error) {
+	if err := unix.Mkfifoat(dir.fd(), name, 0o600); err != nil {
+		return nil, fmt.Errorf("make fifo %q: %w", name, err)
 	}
+	remove := func() error { return unix.Unlinkat(dir.fd(), name, 0) }
 	if os.Geteuid() != uid {
-		if err := os.Chown(path, uid, gid); err != nil {
-			return nil, errors.Join(err, os.Remove(path))
+		if err := unix.Fchownat(dir.fd(), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return nil, errors.Join(err, remove())
 		}
 	}
 	// Read and write: so that opening does not wait for a writer.
-	file, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+	file, err := os.OpenFile(dir.path(name), os.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return nil, errors.Join(err, os.Remove(path))
+		return nil, errors.Join(err, remove())
+	}
+	if info, err := file.Stat(); err != nil || info.Mode()&fs.ModeNamedPipe == 0 {
+		return nil, errors.Join(fmt.Errorf("fifo %q was replaced", name), err, file.Close())
 	}
 	// Not through Fd, which would make the descriptor blocking.
 	raw, err := file.SyscallConn()
 	if err != nil {
-		return nil, errors.Join(err, file.Close(), os.Remove(path))
+		return nil, errors.Join(err, file.Close(), remove())
 	}
 	_ = raw.Control(func(fd uintptr) { // best effort: a narrow pipe works too
 		_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeBytes)

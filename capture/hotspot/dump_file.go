@@ -18,25 +18,29 @@ const punchBytes = 4 << 20
 const followPoll = 500 * time.Microsecond
 
 // dumpThroughFile has the JVM write a regular file, which is read while it is
-// written, or afterwards, and loses its blocks behind the reader.
+// written, or afterwards, and loses its blocks behind the reader. The JVM
+// cannot be made to give it up: abandoned, it is unlinked, and the watchdog
+// gives its blocks back until the JVM has finished.
 func (j *JVM) dumpThroughFile(ctx context.Context, at place, o DumpOptions, whole bool, consume func(context.Context, DumpStream) error) error {
-	guard, err := startWatchdog(at.here)
+	guard, answer, err := j.startDump(ctx, at, o, false, at.name)
 	if err != nil {
 		return err
 	}
-	answer := j.dumpCommand(ctx, at.target, o, false)
-	follower := &follower{ctx: ctx, path: at.here, answer: answer, whole: whole}
+	follower := &follower{ctx: ctx, path: at.directory.path(at.name), answer: answer, whole: whole}
+	defer follower.close()
 	err = consume(ctx, DumpStream{Main: follower})
-	if ctx.Err() != nil {
-		// The JVM goes on writing. The watchdog unlinks the file and gives its
-		// blocks back until the JVM has finished.
-		guard.abandon()
-		follower.close()
-		return context.Cause(ctx)
+	if err == nil {
+		_, err = io.Copy(io.Discard, follower) // whatever consume left: the file must not stay
 	}
-	_, drainErr := io.Copy(io.Discard, follower) // whatever consume left: the file must not stay
-	follower.close()
-	removeErr := os.Remove(at.here)
+	if !follower.finished() {
+		guard.abandon()
+		guard.await(abandonWait)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	removeErr := unix.Unlinkat(at.directory.fd(), at.name, 0)
 	if errors.Is(removeErr, fs.ErrNotExist) {
 		removeErr = nil
 	}
@@ -44,7 +48,7 @@ func (j *JVM) dumpThroughFile(ctx context.Context, at place, o DumpOptions, whol
 	if follower.commandErr != nil {
 		return follower.commandErr
 	}
-	return errors.Join(err, drainErr, removeErr)
+	return errors.Join(err, removeErr)
 }
 
 // follower reads a file while it is written: at its end it waits for more
@@ -117,10 +121,25 @@ func (f *follower) wait(poll time.Duration) error {
 	return nil
 }
 
+// finished reports whether the JVM has said how the dump ended: a conversation
+// that was cut says nothing.
+func (f *follower) finished() bool {
+	if !f.answered {
+		select {
+		case f.commandErr = <-f.answer:
+			f.answered = true
+		default:
+			return false
+		}
+	}
+	return f.commandErr == nil || errors.As(f.commandErr, new(*CommandError))
+}
+
 func (f *follower) open() error {
-	file, err := os.OpenFile(f.path, os.O_RDWR, 0)
+	const noLink = unix.O_NOFOLLOW | unix.O_NONBLOCK
+	file, err := os.OpenFile(f.path, os.O_RDWR|noLink, 0)
 	if errors.Is(err, fs.ErrPermission) { // not ours to write: then no holes
-		file, err = os.Open(f.path)
+		file, err = os.OpenFile(f.path, os.O_RDONLY|noLink, 0)
 		f.noPunch = true
 	}
 	switch {

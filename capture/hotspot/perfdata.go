@@ -4,9 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // perfData is what a JVM publishes in its hsperfdata file: counters by name
@@ -25,19 +24,27 @@ const (
 
 var errPerfData = errors.New("not a version 2 hsperfdata file")
 
+// maxTemporary bounds the entries of /tmp that are looked at.
+const maxTemporary = 1 << 16
+
 // readPerfData reads the file of a JVM, which it has under its own pid in its
-// own /tmp. It does not exist under -XX:-UsePerfData.
+// own /tmp. It does not exist under -XX:-UsePerfData and
+// -XX:+PerfDisableSharedMem.
 func readPerfData(p *process) (*perfData, error) {
-	files, err := filepath.Glob(p.inRoot("/tmp/hsperfdata_*/" + strconv.Itoa(p.nspid)))
+	tmp, err := p.directory("/tmp")
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range files {
-		info, err := os.Stat(file)
-		if err != nil || !info.Mode().IsRegular() || info.Size() > maxPerfData {
+	defer tmp.close()
+	names, err := tmp.names(maxTemporary)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, "hsperfdata_") {
 			continue
 		}
-		content, err := os.ReadFile(file)
+		content, err := tmp.readFile(name+"/"+strconv.Itoa(p.nspid), p.uid, maxPerfData)
 		if err != nil {
 			continue
 		}

@@ -2,6 +2,7 @@ package hotspot
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,7 +35,8 @@ type process struct {
 	nspid    int // its pid inside its own pid namespace
 	uid, gid int // effective
 	signals  uint64
-	stopped  bool
+	stopped  bool // by SIGSTOP or the like, not by a debugger
+	running  bool // a JVM runs in it, as far as its mappings tell
 }
 
 // openProcess reads a process's identity and proves that it is a HotSpot JVM:
@@ -54,13 +56,16 @@ func openProcess(pid int) (*process, error) {
 
 func (p *process) close() { _ = unix.Close(p.pidfd) }
 
+// ended reports whether the process is gone, or a zombie: its pidfd is readable.
+func (p *process) ended() bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}}, 0)
+	return err == nil && n > 0
+}
+
 // path is a path of /proc/PID.
 func (p *process) path(elements ...string) string {
 	return filepath.Join(append([]string{"/proc", strconv.Itoa(p.pid)}, elements...)...)
 }
-
-// inRoot is a path of the target as seen from here.
-func (p *process) inRoot(path string) string { return p.path("root") + filepath.Clean("/"+path) }
 
 // readStatus reads /proc/PID/status (Documentation/filesystems/proc.rst).
 func (p *process) readStatus() error {
@@ -84,7 +89,7 @@ func (p *process) readStatus() error {
 		case "SigCgt":
 			p.signals, err = strconv.ParseUint(fields[0], 16, 64)
 		case "State":
-			p.stopped = fields[0] == "T" || fields[0] == "t"
+			p.stopped = fields[0] == "T"
 		}
 		if err != nil {
 			return fmt.Errorf("/proc/%d/status: %s: %w", p.pid, key, err)
@@ -104,20 +109,26 @@ func effective(fields []string) (int, error) {
 	return strconv.Atoi(fields[1])
 }
 
-// proveJVM looks for the JVM's library among the mappings.
+// proveJVM looks for the JVM's library among the mappings, and for what only a
+// JVM that runs has mapped: its launcher's library or its counters.
 func (p *process) proveJVM() error {
 	f, err := os.Open(p.path("maps"))
 	if err != nil {
 		return classify(err)
 	}
 	defer func() { _ = f.Close() }()
+	library := false
+	p.running = false
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 64<<10)
 	for lines.Scan() {
-		name := filepath.Base(strings.TrimSuffix(lines.Text(), " (deleted)"))
+		path := strings.TrimSuffix(lines.Text(), " (deleted)")
+		name := filepath.Base(path)
 		switch {
 		case name == "libjvm.so":
-			return nil
+			library = true
+		case name == "libjli.so", strings.Contains(path, "/hsperfdata_"):
+			p.running = true
 		case strings.HasPrefix(name, "libj9vm"):
 			return fmt.Errorf("%w: OpenJ9 speaks another attach protocol and dumps another format", ErrUnsupported)
 		}
@@ -125,7 +136,47 @@ func (p *process) proveJVM() error {
 	if err := lines.Err(); err != nil {
 		return classify(err)
 	}
-	return fmt.Errorf("%w: no libjvm.so is mapped", ErrNotJVM)
+	if !library {
+		return fmt.Errorf("%w: no libjvm.so is mapped", ErrNotJVM)
+	}
+	return nil
+}
+
+// dispatcher is the name of the thread that takes a JVM's SIGQUIT (os.cpp); on
+// JDK 8 threads have no names of their own.
+const dispatcher = "Signal Dispatch"
+
+// maySignal is the gate before a SIGQUIT, on fresh evidence: libjvm.so is
+// mapped, SIGQUIT is caught, and it is a JVM that catches it, for the runtimes
+// of other languages catch it too and die of it.
+func (p *process) maySignal() error {
+	if err := errors.Join(p.readStatus(), p.proveJVM()); err != nil {
+		return err
+	}
+	switch {
+	case p.stopped:
+		return fmt.Errorf("%w: it would not answer before SIGCONT", ErrStopped)
+	case !p.catchesQuit():
+		return fmt.Errorf("%w: no SIGQUIT handler (a JVM that is starting or ending)", ErrNotJVM)
+	case p.running:
+		return nil
+	}
+	names, err := filepath.Glob(p.path("task", "*", "comm"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if comm, err := os.ReadFile(name); err == nil && strings.TrimSpace(string(comm)) == dispatcher {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: libjvm.so is mapped, but no JVM seems to run", ErrNotJVM)
+}
+
+// attachOption reports whether the command line switches attaching off.
+func (p *process) attachOption() bool {
+	line, err := os.ReadFile(p.path("cmdline"))
+	return err == nil && bytes.Contains(line, []byte("\x00-XX:+DisableAttachMechanism\x00"))
 }
 
 // catchesQuit reports whether the process has a handler for SIGQUIT. Without
