@@ -9,7 +9,7 @@ import java.util.List;
  * allows is there. The fixed collector reads, and keeps nothing.
  */
 final class GrpcCollector implements Scenario {
-    private static final int AGENTS = 6;
+    private static final int AGENTS = 4;
 
     private final boolean reads;
     private final Ledger ledger = new Ledger(true);
