@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"os"
@@ -203,5 +204,45 @@ func TestHeapDumpFile(t *testing.T) {
 		if s := sourcesOf(t, file)[snapshot.SourceHeapDump]; s.Status != snapshot.StatusPartial || !strings.Contains(s.Reason, "offset") {
 			t.Errorf("cut %s: source is %s: %s", name, s.Status, s.Reason)
 		}
+	}
+}
+
+// TestInterrupted ends a series of captures by a signal: what was captured is
+// kept, and the exit code names the signal.
+func TestInterrupted(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "leakscope")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	for sent, want := range map[syscall.Signal]int{syscall.SIGINT: exitInterrupted, syscall.SIGTERM: exitTerminated} {
+		t.Run(sent.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			cmd := exec.Command(binary, "capture", "--count", "3", "--interval", "1h", strconv.Itoa(os.Getpid()), "-o", "a.lscope")
+			cmd.Dir = dir
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			line, err := bufio.NewReader(stdout).ReadString('\n')
+			if err != nil || line != "a-1.lscope\n" {
+				t.Errorf("first line %q, %v", line, err)
+			}
+			if err := cmd.Process.Signal(sent); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			if got := cmd.ProcessState.ExitCode(); got != want {
+				t.Errorf("exit code %d, want %d", got, want)
+			}
+			if _, err := snapshot.ReadFile(filepath.Join(dir, "a-1.lscope")); err != nil {
+				t.Error(err)
+			}
+			if left, _ := os.ReadDir(dir); len(left) != 1 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
 	}
 }
