@@ -26,6 +26,7 @@ has_jdk17() {
 }
 
 has_jdk17 || need openjdk-17-jdk-headless
+command -v gcc >/dev/null || need gcc libc6-dev # go test -race
 command -v ip >/dev/null || need iproute2
 command -v nsenter >/dev/null || need util-linux
 command -v jq >/dev/null || need jq
