@@ -110,6 +110,12 @@ func close1(got, want int64) bool {
 	return off <= max(want/100, 8<<10)
 }
 
+// counters maps those of the reconciliation to those of a truth.
+var counters = map[string]string{
+	"java.nio.Bits.RESERVED_MEMORY":                                  "bits_reserved_bytes",
+	"io.netty.util.internal.PlatformDependent.DIRECT_MEMORY_COUNTER": "netty_used_direct_bytes",
+}
+
 func compare(t *testing.T, r *analyze.Result, before, after scenario.Truth) {
 	t.Helper()
 	if string(r.Summary.Verdict) != after.Verdict {
@@ -156,6 +162,21 @@ func compare(t *testing.T, r *analyze.Result, before, after scenario.Truth) {
 			}
 			if got := side.of(fates[string(fate)].Bytes).Or(-1); !close1(got, want.Bytes) {
 				t.Errorf("%s: fate %s is %d bytes, the program says %d", side.name, fate, got, want.Bytes)
+			}
+		}
+		for ours, theirs := range counters {
+			want := side.truth.Counters[theirs]
+			i := slices.IndexFunc(r.Reconciliation, func(row analyze.Reconciliation) bool { return row.Counter == ours })
+			if want == nil {
+				continue
+			}
+			if i < 0 {
+				t.Errorf("%s: no counter %s in the reconciliation", side.name, ours)
+				continue
+			}
+			pair := analyze.Pair{Base: r.Reconciliation[i].Base, Head: r.Reconciliation[i].Head}
+			if got := side.count(pair).Or(-1); !close1(got, *want) {
+				t.Errorf("%s: %s is %d, the program reads %d", side.name, ours, got, *want)
 			}
 		}
 	}
