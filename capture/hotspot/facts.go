@@ -85,6 +85,10 @@ func (j *JVM) Facts(ctx context.Context) (*Facts, error) {
 }
 
 func (f *Facts) ask(ctx context.Context, j *JVM, command string, parse func(string) error) {
+	if errors.Is(f.Missing, ErrNoAnswer) || errors.Is(f.Missing, ErrStopped) || ctx.Err() != nil {
+		f.Missing = errors.Join(f.Missing, fmt.Errorf("%s: not asked", command))
+		return
+	}
 	text, err := j.jcmd(ctx, command)
 	if err == nil {
 		err = parse(text)
@@ -147,7 +151,8 @@ func parseFlags(text string, jvm *snapshot.JVM) error {
 	if n, err := strconv.ParseInt(jvm.Flags["MaxHeapSize"], 10, 64); err == nil {
 		jvm.MaxHeapBytes = snapshot.Known(n)
 	}
-	// 0 stands for the maximum of the heap (jdk.internal.misc.VM.maxDirectMemory).
+	// 0 stands for Runtime.maxMemory (jdk.internal.misc.VM.maxDirectMemory),
+	// which is the maximum of the heap, on Serial and Parallel less a survivor space.
 	if n, err := strconv.ParseInt(jvm.Flags["MaxDirectMemorySize"], 10, 64); err == nil && n > 0 {
 		jvm.MaxDirectMemoryBytes = snapshot.Known(n)
 	} else if err == nil {
@@ -156,19 +161,35 @@ func parseFlags(text string, jvm *snapshot.JVM) error {
 	return nil
 }
 
-// maxProperty bounds a property's value.
-const maxProperty = 256
+// What is kept of the properties is bounded.
+const (
+	maxProperty   = 256 // bytes of a name, and of a value
+	maxProperties = 256
+)
 
 // parseProperties reads VM.system_properties, which is in the format of a
 // properties file, and keeps almost nothing of it.
 func parseProperties(text string, jvm *snapshot.JVM) error {
 	for line := range strings.Lines(text) {
 		name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "=")
-		if ok && propertyKept(name) && len(value) <= maxProperty {
-			jvm.Properties[name] = value
+		if ok && propertyKept(name) && len(name) <= maxProperty && len(value) <= maxProperty && len(jvm.Properties) < maxProperties {
+			jvm.Properties[name] = unescape(value)
 		}
 	}
 	return nil
+}
+
+// unescape undoes what java.util.Properties.store does to ':', '=', '#', '!',
+// '\\' and blanks; other escapes stay as they are.
+func unescape(value string) string {
+	var b strings.Builder
+	for i := 0; i < len(value); i++ {
+		if value[i] == '\\' && i+1 < len(value) && strings.IndexByte(`:=#!\ `, value[i+1]) >= 0 {
+			i++
+		}
+		b.WriteByte(value[i])
+	}
+	return b.String()
 }
 
 var (
@@ -191,18 +212,18 @@ func parseHeapInfo(text string, jvm *snapshot.JVM) ([]Range, error) {
 	}
 	for line := range strings.Lines(text) {
 		if m := heapLine.FindStringSubmatch(line); m != nil {
-			add(number(m[3])<<10, number(m[2])<<10)
+			add(amount(m[3], 10), amount(m[2], 10))
 			start, errStart := strconv.ParseUint(m[4], 16, 64)
 			end, errEnd := strconv.ParseUint(m[5], 16, 64)
 			if errStart == nil && errEnd == nil && start < end {
 				ranges = append(ranges, Range{start, end})
 			}
 		} else if m := zLine.FindStringSubmatch(line); m != nil {
-			add(number(m[1])<<20, number(m[2])<<20)
+			add(amount(m[1], 20), amount(m[2], 20))
 		} else if m := shenandoah.FindStringSubmatch(line); m != nil {
 			add(scaled(m[3], m[4]), scaled(m[1], m[2]))
 		} else if m := metaspaceLine.FindStringSubmatch(line); m != nil {
-			jvm.MetaspaceUsedBytes = snapshot.Known(number(m[1]) << 10)
+			jvm.MetaspaceUsedBytes = snapshot.Known(amount(m[1], 10))
 		}
 	}
 	if !found {
@@ -212,17 +233,18 @@ func parseHeapInfo(text string, jvm *snapshot.JVM) ([]Range, error) {
 	return ranges, nil
 }
 
-// number is 0 for what the expression it comes from cannot match.
-func number(digits string) int64 {
-	n, err := strconv.ParseInt(digits, 10, 48)
-	if err != nil {
+// amount is digits shifted left, and 0 for what no machine has.
+func amount(digits string, shift int) int64 {
+	const most = 1 << 56 // bytes; a sum of some stays an int64
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 || n > most>>shift {
 		return 0
 	}
-	return n
+	return n << shift
 }
 
 func scaled(digits, unit string) int64 {
-	return number(digits) << map[string]int{"K": 10, "M": 20, "G": 30}[unit]
+	return amount(digits, map[string]int{"K": 10, "M": 20, "G": 30}[unit])
 }
 
 var (
@@ -252,7 +274,7 @@ func parseNMT(text string, jvm *snapshot.JVM) error {
 		if len(jvm.NMT) == maxCategories {
 			break
 		}
-		jvm.NMT = append(jvm.NMT, snapshot.NMTCategory{Name: name, ReservedBytes: number(m[2]) << 10, CommittedBytes: number(m[3]) << 10})
+		jvm.NMT = append(jvm.NMT, snapshot.NMTCategory{Name: name, ReservedBytes: amount(m[2], 10), CommittedBytes: amount(m[3], 10)})
 	}
 	if len(jvm.NMT) == 0 {
 		return errors.New("native memory tracking: no category in the reply")
