@@ -26,6 +26,7 @@ const (
 	commandLimit = 30 * time.Second // for commands that only ask
 	stoppedPoll  = 250 * time.Millisecond
 	stoppedPolls = 4
+	endingWait   = 500 * time.Millisecond
 )
 
 // JVM is a HotSpot JVM to which commands can be sent, one at a time.
@@ -65,7 +66,7 @@ func (j *JVM) ask(ctx context.Context, command string, arguments ...string) (str
 	switch {
 	case err == nil:
 		return text, nil
-	case errors.Is(err, errNoReply) && j.process.ended():
+	case errors.Is(err, errNoReply) && j.process.endsWithin(endingWait):
 		err = ErrGone
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)

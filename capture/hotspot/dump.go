@@ -275,7 +275,7 @@ func (j *JVM) startDump(ctx context.Context, at place, o DumpOptions, overwrite 
 		if err == nil {
 			err = dumped(text)
 		}
-		if err != nil && j.process.ended() {
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrStopped) && j.process.endsWithin(endingWait) {
 			err = fmt.Errorf("%w: while it wrote the dump", ErrGone)
 		}
 		answer <- err

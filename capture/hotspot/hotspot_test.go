@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -15,11 +16,54 @@ import (
 	"time"
 )
 
+// mode in the environment starts this binary as something else.
+const mode = "LEAKSCOPE_TEST_MODE"
+
 func TestMain(m *testing.M) {
 	if Watchdog() {
 		return
 	}
-	os.Exit(m.Run())
+	switch os.Getenv(mode) {
+	case "idle":
+		idle()
+		return
+	case "capture":
+		captureForever()
+		return
+	}
+	code := m.Run()
+	if classes.directory != "" {
+		_ = os.RemoveAll(classes.directory)
+	}
+	os.Exit(code)
+}
+
+// classes are those of Target.java, compiled once; not below /tmp, which some
+// targets have for themselves.
+var classes struct {
+	once      sync.Once
+	directory string
+	err       error
+}
+
+func compiled(t *testing.T) string {
+	t.Helper()
+	javac := filepath.Join(jdks(t)["17"], "bin/javac")
+	classes.once.Do(func() {
+		if classes.directory, classes.err = os.MkdirTemp("/var/tmp", "leakscope-test-"); classes.err != nil {
+			return
+		}
+		var out []byte
+		out, classes.err = exec.Command(javac, "-d", classes.directory, "testdata/Target.java").CombinedOutput()
+		classes.err = errors.Join(classes.err, os.Chmod(classes.directory, 0o755))
+		if classes.err != nil {
+			classes.err = fmt.Errorf("%w: %s", classes.err, out)
+		}
+	})
+	if classes.err != nil {
+		t.Fatal(classes.err)
+	}
+	return classes.directory
 }
 
 // jdks finds the JDKs of this machine by name. 17 must be there.
@@ -52,32 +96,48 @@ func jdks(t *testing.T) map[string]string {
 
 // target is a running Target.java.
 type target struct {
-	pid   int
-	stdin io.WriteCloser
-	ticks *tickReader
+	pid    int
+	output *output
 }
 
-// tickReader follows the target's output.
-type tickReader struct {
-	mu    sync.Mutex
-	count int
+// output counts the target's lines.
+type output struct {
+	mu            sync.Mutex
+	ticks, others int
 }
 
-func (r *tickReader) ticks() int {
+func (r *output) add(line string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.count
+	if strings.HasPrefix(line, "TICK ") {
+		r.ticks++
+	} else {
+		r.others++
+	}
 }
 
-// startTarget compiles and starts Target.java with a heap of some MiB.
+func (r *output) counts() (ticks, others int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ticks, r.others
+}
+
+// startTarget starts Target.java with a heap of some MiB.
 func startTarget(t *testing.T, home string, mebibytes int, flags ...string) *target {
 	t.Helper()
-	classes := t.TempDir()
-	if out, err := exec.Command(filepath.Join(home, "bin/javac"), "-d", classes, "testdata/Target.java").CombinedOutput(); err != nil {
-		t.Fatalf("javac: %v\n%s", err, out)
-	}
-	cmd := exec.Command(filepath.Join(home, "bin/java"), append(append([]string{"-Xmx512m", "-cp", classes}, flags...), "Target", strconv.Itoa(mebibytes))...)
+	cmd := javaCommand(t, home, mebibytes, flags...)
 	cmd.Dir = t.TempDir()
+	return run(t, cmd)
+}
+
+func javaCommand(t *testing.T, home string, mebibytes int, flags ...string) *exec.Cmd {
+	t.Helper()
+	return exec.Command(filepath.Join(home, "bin/java"), append(append([]string{"-Xmx512m", "-cp", compiled(t)}, flags...), "Target", strconv.Itoa(mebibytes))...)
+}
+
+// run starts a command that becomes a target, and waits until it is ready.
+func run(t *testing.T, cmd *exec.Cmd) *target {
+	t.Helper()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -86,20 +146,21 @@ func startTarget(t *testing.T, home string, mebibytes int, flags ...string) *tar
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	tg := &target{pid: cmd.Process.Pid, stdin: stdin, ticks: &tickReader{}}
+	tg := &target{pid: cmd.Process.Pid, output: &output{}}
 	lines := bufio.NewScanner(stdout)
-	for lines.Scan() && lines.Text() != "READY" {
+	ready := false
+	for !ready && lines.Scan() {
+		ready = lines.Text() == "READY"
 	}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
 		for lines.Scan() {
-			tg.ticks.mu.Lock()
-			tg.ticks.count++
-			tg.ticks.mu.Unlock()
+			tg.output.add(lines.Text())
 		}
 	}()
 	t.Cleanup(func() {
@@ -109,15 +170,18 @@ func startTarget(t *testing.T, home string, mebibytes int, flags ...string) *tar
 			t.Errorf("the target did not end well: %v", err)
 		}
 	})
+	if !ready {
+		t.Fatal("the target did not start")
+	}
 	return tg
 }
 
 // goesOn fails the test unless the target is alive and its threads run.
 func (tg *target) goesOn(t *testing.T) {
 	t.Helper()
-	before := tg.ticks.ticks()
+	before, _ := tg.output.counts()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if tg.ticks.ticks() > before+2 {
+		if ticks, _ := tg.output.counts(); ticks > before+2 {
 			return
 		}
 	}
@@ -161,22 +225,54 @@ func TestFactsLive(t *testing.T) {
 	}
 }
 
-// leftovers lists what a dump could have left in the target's directories.
+// leftovers lists what could have been left in the target's directories.
 func leftovers(t *testing.T, pid int) []string {
 	t.Helper()
+	proc := "/proc/" + strconv.Itoa(pid)
 	var all []string
-	for _, pattern := range []string{"/proc/" + strconv.Itoa(pid) + "/cwd/.*", "/tmp/.leakscope-" + strconv.Itoa(pid) + "-*", "/tmp/.attach_pid" + strconv.Itoa(pid)} {
+	for _, pattern := range []string{proc + "/cwd/.*", proc + "/root/tmp/.leakscope-*", proc + "/root/tmp/.attach_pid*", "/tmp/.leakscope-" + strconv.Itoa(pid) + "-*", "/tmp/.attach_pid" + strconv.Itoa(pid)} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, n := range names {
-			if base := filepath.Base(n); base != "." && base != ".." {
+			base := filepath.Base(n)
+			if strings.HasPrefix(base, ".leakscope-") || strings.HasPrefix(base, ".attach_pid") {
 				all = append(all, n)
 			}
 		}
 	}
 	return all
+}
+
+// watchdogs lists the processes that guard a dump of a target.
+func watchdogs(t *testing.T, nspid int) []string {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, line := range lines {
+		if text, err := os.ReadFile(line); err == nil && strings.Contains(string(text), "\x00.leakscope-"+strconv.Itoa(nspid)+"-") {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// leavesNothing waits until no file and no watchdog of a dump is left.
+func (tg *target) leavesNothing(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		left := append(leftovers(t, tg.pid), watchdogs(t, tg.pid)...)
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("left behind: %v", left)
+		}
+	}
 }
 
 func TestDumpLive(t *testing.T) {
@@ -245,52 +341,10 @@ func TestDumpAbandoned(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 			tg.goesOn(t)
-			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-				left := leftovers(t, tg.pid)
-				if len(left) == 0 {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatalf("left behind: %v", left)
-				}
-			}
+			tg.leavesNothing(t)
 			if _, err := j.Facts(t.Context()); err != nil {
 				t.Errorf("the JVM does not answer any more: %v", err)
 			}
 		})
 	}
 }
-
-// TestOthersAreNotSignalled holds that a process that is no JVM gets no signal.
-func TestOthersAreNotSignalled(t *testing.T) {
-	for _, args := range [][]string{{"sleep", "100"}, {"sh", "-c", "trap : QUIT; read x"}} {
-		cmd := exec.Command(args[0], args[1:]...)
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		_, err = Open(cmd.Process.Pid)
-		if !errors.Is(err, ErrNotJVM) {
-			t.Errorf("%v: error %v, want ErrNotJVM", args, err)
-		}
-		if err := cmd.Process.Signal(os.Signal(nil0{})); err == nil {
-			t.Error("a process that should be alive took no signal")
-		}
-		_ = stdin.Close()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-	_, err := Open(1 << 22)
-	if !errors.Is(err, ErrGone) {
-		t.Errorf("error %v, want ErrGone", err)
-	}
-}
-
-// nil0 is no signal of the system.
-type nil0 struct{}
-
-func (nil0) Signal()        {}
-func (nil0) String() string { return "none" }

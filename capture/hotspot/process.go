@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,8 +58,11 @@ func openProcess(pid int) (*process, error) {
 func (p *process) close() { _ = unix.Close(p.pidfd) }
 
 // ended reports whether the process is gone, or a zombie: its pidfd is readable.
-func (p *process) ended() bool {
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}}, 0)
+func (p *process) ended() bool { return p.endsWithin(0) }
+
+// endsWithin waits for that: a process that ends closes its connections first.
+func (p *process) endsWithin(limit time.Duration) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}}, int(limit.Milliseconds()))
 	return err == nil && n > 0
 }
 
