@@ -3,6 +3,7 @@ package hotspot
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -275,6 +276,44 @@ func (tg *target) leavesNothing(t *testing.T) {
 	}
 }
 
+// records walks the top-level records of a stream and counts them by tag; it
+// is an error when the last one is cut.
+func records(r io.Reader, header bool) (map[byte]int64, error) {
+	in := bufio.NewReaderSize(r, 1<<20)
+	if header {
+		if _, err := in.ReadString(0); err != nil {
+			return nil, err
+		}
+		if _, err := in.Discard(4 + 8); err != nil { // size of ids, time
+			return nil, err
+		}
+	}
+	found := map[byte]int64{}
+	for {
+		var record [9]byte // tag, time, length
+		if _, err := io.ReadFull(in, record[:]); errors.Is(err, io.EOF) {
+			return found, nil
+		} else if err != nil {
+			return found, err
+		}
+		if _, err := io.CopyN(io.Discard, in, int64(binary.BigEndian.Uint32(record[5:]))); err != nil {
+			return found, fmt.Errorf("record %#x: %w", record[0], err)
+		}
+		found[record[0]]++
+	}
+}
+
+// The records of an HPROF file that tell where what is (heapDumper.cpp).
+const (
+	recordString  = 0x01
+	recordClass   = 0x02
+	recordTrace   = 0x05
+	recordSegment = 0x1c
+	recordEnd     = 0x2c
+)
+
+// TestDumpLive holds what arrives on which stream: whole records, and over
+// FIFOs the segments apart from all others.
 func TestDumpLive(t *testing.T) {
 	for feature, home := range jdks(t) {
 		t.Run("jdk"+feature, func(t *testing.T) {
@@ -285,30 +324,37 @@ func TestDumpLive(t *testing.T) {
 				t.Fatal(err)
 			}
 			var announced Estimate
-			var main, segments int64
+			var main, segments map[byte]int64
+			var mainErr, segmentsErr error
 			report, err := j.DumpHeap(t.Context(), DumpOptions{Feature: number, UsedBytes: 64 << 20, Announce: func(e Estimate) { announced = e }},
 				func(_ context.Context, s DumpStream) error {
 					var group sync.WaitGroup
-					group.Go(func() { main, _ = io.Copy(io.Discard, s.Main) })
+					group.Go(func() { main, mainErr = records(s.Main, true) })
 					for _, r := range s.Segments {
-						group.Go(func() { segments, _ = io.Copy(io.Discard, r) })
+						group.Go(func() { segments, segmentsErr = records(r, false) })
 					}
 					group.Wait()
-					return nil
+					return errors.Join(mainErr, segmentsErr)
 				})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if main+segments < 48<<20 || main == 0 || (number >= firstFIFO) != (segments > 0) {
-				t.Errorf("%d bytes in the file and %d in segments", main, segments)
+			t.Logf("main %v, segments %v", main, segments)
+			if main[recordString] == 0 || main[recordClass] == 0 || main[recordTrace]+segments[recordTrace] == 0 || main[recordEnd] != 1 {
+				t.Errorf("main stream: %v", main)
+			}
+			if number >= firstFIFO {
+				if main[recordSegment] > 0 || segments[recordSegment] < 40 || len(segments) != 1 {
+					t.Errorf("main stream %v, segments %v", main, segments)
+				}
+			} else if main[recordSegment] < 40 || len(segments) > 0 {
+				t.Errorf("main stream %v, segments %v", main, segments)
 			}
 			if announced.PauseSeconds <= 0 || !report.Pause.IsKnown() {
 				t.Errorf("announced %+v, reported %+v", announced, report)
 			}
 			tg.goesOn(t)
-			if left := leftovers(t, tg.pid); len(left) > 0 {
-				t.Errorf("left behind: %v", left)
-			}
+			tg.leavesNothing(t)
 		})
 	}
 }

@@ -169,6 +169,7 @@ func TestDecodeReply(t *testing.T) {
 
 // TestDumped holds that a dump is there only when the JVM says so.
 func TestDumped(t *testing.T) {
+	anyError := errors.New("any")
 	for text, want := range map[string]error{
 		"Heap dump file created\n": nil, // 8, 11
 		"Dumping heap to /x ...\nHeap dump file created [12345 bytes in 0.123 secs]\n": nil,
@@ -177,21 +178,19 @@ func TestDumped(t *testing.T) {
 		"Dumping heap to /x ...\nUnable to create /x: Permission denied\n":             fs.ErrPermission,
 		"Dumping heap to /x ...\nDump file is incomplete: No space left on device\n":   syscall.ENOSPC,
 		"Dumping heap to /x ...\nDump file is incomplete: Broken pipe\n":               syscall.EPIPE,
-		"Dumping heap to /x ...\nDump file is incomplete: file size limit\n":           errAny,
-		"": errAny,
+		"Dumping heap to /x ...\nDump file is incomplete: file size limit\n":           anyError,
+		"": anyError,
 	} {
 		err := dumped(text)
 		var command *CommandError
 		switch {
 		case want == nil && err != nil, want != nil && !errors.As(err, &command):
 			t.Errorf("%q: %v", text, err)
-		case want != nil && want != errAny && !errors.Is(err, want):
+		case want != nil && !errors.Is(want, anyError) && !errors.Is(err, want):
 			t.Errorf("%q: %v, want %v", text, err, want)
 		}
 	}
 }
-
-var errAny = errors.New("any")
 
 func TestEncodeRequest(t *testing.T) {
 	got, err := encodeRequest("jcmd", []string{"VM.version"})
