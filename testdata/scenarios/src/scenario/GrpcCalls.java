@@ -78,6 +78,8 @@ final class GrpcCalls {
                     .workerEventLoopGroup(new NioEventLoopGroup(1))
                     .channelType(NioServerSocketChannel.class)
                     .flowControlWindow(WINDOW_BYTES)
+                    // Less than the window, so that a stopped collector's kernel cannot take all that the window allows.
+                    .withOption(ChannelOption.SO_RCVBUF, WINDOW_BYTES / 4)
                     .maxConcurrentCallsPerConnection(streams)
                     .addService(ServerServiceDefinition.builder("scenario.ActiveThread")
                             .addMethod(ServerMethodDefinition.create(COUNT, new Handler())).build());
