@@ -97,7 +97,9 @@ func (j *JVM) dumpThroughFIFO(ctx context.Context, at place, o DumpOptions, cons
 	}
 	stop()
 	abandon()
-	guard.await(abandonWait)
+	if !errors.Is(cut, ErrStopped) { // then the watchdog waits for SIGCONT
+		guard.await(abandonWait)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

@@ -34,7 +34,9 @@ func (j *JVM) dumpThroughFile(ctx context.Context, at place, o DumpOptions, whol
 	}
 	if !follower.finished() {
 		guard.abandon()
-		guard.await(abandonWait)
+		if !errors.Is(err, ErrStopped) { // then the watchdog waits for SIGCONT
+			guard.await(abandonWait)
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
