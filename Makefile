@@ -62,7 +62,7 @@ bench: build
 	scripts/bench.sh
 
 scenarios: test-prereqs
-	$(GO) test -v -timeout 20m -run TestScenarioMatrix ./cmd/leakscope
+	$(GO) test -v -timeout 20m -parallel 4 -run "TestLive|TestScenarioMatrix" ./cmd/leakscope
 
 clean:
 	rm -rf bin

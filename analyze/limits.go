@@ -120,5 +120,8 @@ func (c *comparison) timeLeft(r *Result, l limit, d Delta, room int64) (string, 
 		return "", false
 	}
 	left := float64(room) / (float64(net) / seconds)
-	return fmt.Sprintf("; reached in %s if the growth between the two snapshots goes on", units.Seconds(left)), left < soonSeconds
+	// Two points, seconds apart, prove no rate: what they say only counts where
+	// the limit is half used up.
+	used := d.Head.Or(0)
+	return fmt.Sprintf("; reached in %s if the growth between the two snapshots goes on", units.Seconds(left)), left < soonSeconds && used >= room
 }

@@ -55,7 +55,7 @@ func compiled(t *testing.T) string {
 			return
 		}
 		var out []byte
-		out, classes.err = exec.Command(javac, "-d", classes.directory, "testdata/Target.java").CombinedOutput()
+		out, classes.err = exec.Command(javac, "-encoding", "UTF-8", "-d", classes.directory, "testdata/Target.java").CombinedOutput()
 		classes.err = errors.Join(classes.err, os.Chmod(classes.directory, 0o755))
 		if classes.err != nil {
 			classes.err = fmt.Errorf("%w: %s", classes.err, out)

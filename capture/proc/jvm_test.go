@@ -152,7 +152,7 @@ func startJVM(t *testing.T, java string) (int, Range) {
 	if err := os.WriteFile(source, []byte(strings.ReplaceAll(jvmProgram, "THREADS", strconv.Itoa(jvmThreads))), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(filepath.Join(filepath.Dir(java), "javac"), "-d", dir, source).CombinedOutput(); err != nil {
+	if out, err := exec.Command(filepath.Join(filepath.Dir(java), "javac"), "-encoding", "UTF-8", "-d", dir, source).CombinedOutput(); err != nil {
 		t.Fatalf("javac: %v: %s", err, out)
 	}
 	cmd := exec.Command(java, "-Xmx64m", "-XX:+UseSerialGC", "-Xlog:gc+heap+coops=debug", "-cp", dir, "Sleepers", "argument")

@@ -132,7 +132,7 @@ func (p *Process) start(ctx context.Context, home string) error {
 }
 
 func compile(ctx context.Context, javac, dir, file string) error {
-	out, err := command(exec.CommandContext(ctx, javac, "-J-XX:TieredStopAtLevel=1", "-d", dir, file), dir).CombinedOutput()
+	out, err := command(exec.CommandContext(ctx, javac, "-J-XX:TieredStopAtLevel=1", "-encoding", "UTF-8", "-d", dir, file), dir).CombinedOutput()
 	if err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("javac: %w", context.Cause(ctx))

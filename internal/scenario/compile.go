@@ -71,7 +71,7 @@ func compile(t testing.TB, jdks []JDK, classes string) string {
 			return err.Error()
 		}
 		path := strings.Join(append([]string{classes}, classPath[source]...), ":")
-		arguments := append([]string{"--release", release[source], "-Xlint:-options", "-nowarn", "-cp", path, "-d", classes}, files...)
+		arguments := append([]string{"-encoding", "UTF-8", "--release", release[source], "-Xlint:-options", "-nowarn", "-cp", path, "-d", classes}, files...)
 		if out, err := exec.CommandContext(t.Context(), javac, arguments...).CombinedOutput(); err != nil {
 			return javac + ": " + err.Error() + "\n" + string(out)
 		}
