@@ -48,13 +48,22 @@ func readAll(pid int) reading {
 	r.Target, err = f.Target(pid, TargetOptions{})
 	note("target", err)
 	r.Memory, err = f.Memory(pid)
-	note("memory", err)
+	note("memory", withCgroup(err))
 	_, err = f.Mappings(pid)
 	note("mappings", err)
 	_, err = f.FDs(pid)
 	note("fds", err)
 	note("check", f.Check(pid, r.Target.StartTimeTicks))
 	return r
+}
+
+// withCgroup forgets what a machine without a mounted memory controller, such
+// as a bare chroot, can't tell; the rest is read there too.
+func withCgroup(err error) error {
+	if errors.Is(err, ErrUnsupported) {
+		return nil
+	}
+	return err
 }
 
 func TestOurselves(t *testing.T) {
@@ -262,7 +271,7 @@ func checkSums(t *testing.T, pid int, mappings []snapshot.Mapping) {
 		t.Errorf("shares sum to %d, smaps_rollup says %d", pss, want)
 	}
 	m, err := f.Memory(pid)
-	if err != nil {
+	if err := withCgroup(err); err != nil {
 		t.Fatal(err)
 	}
 	counted := m.RSSBytes.Or(-1)

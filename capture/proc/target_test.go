@@ -2,6 +2,7 @@ package proc
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -228,6 +229,25 @@ func FuzzParseRollup(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if r, _ := parseRollup(text); r.rss.Or(0) < 0 || r.pss.Or(0) < 0 {
 			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func FuzzParseBootTime(f *testing.F) {
+	f.Add([]byte("cpu 1 2 3\nbtime 1700000000\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if at, err := parseBootTime(text); at < 0 || err != nil && at != 0 {
+			t.Errorf("%d %v", at, err)
+		}
+	})
+}
+
+func FuzzParseNamespace(f *testing.F) {
+	f.Add("net", "net:[4026531840]")
+	f.Fuzz(func(t *testing.T, name, link string) {
+		inode, ok := parseNamespace(name, link)
+		if ok && !strings.HasSuffix(link, strings.TrimLeft(strconv.FormatUint(inode, 10), "0")+"]") {
+			t.Errorf("%q: %d", link, inode)
 		}
 	})
 }
