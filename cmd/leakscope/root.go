@@ -89,8 +89,30 @@ and writes no file in it. Exit codes: 0 done, 1 it did not work, 2 wrong usage,
 		a.inspectCommand(), a.explainCommand(), a.schemaCommand(), a.demoCommand(), a.versionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	completionNeedsShell(root)
 	strictArguments(root)
 	return root
+}
+
+// completionNeedsShell makes completion without a shell, or with one that there
+// is no script for, a usage error.
+func completionNeedsShell(root *cobra.Command) {
+	cmd, _, err := root.Find([]string{"completion"})
+	if err != nil || cmd == root {
+		return
+	}
+	var shells []string
+	for _, sub := range cmd.Commands() {
+		shells = append(shells, sub.Name())
+	}
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		list := "the shells are " + strings.Join(shells, ", ")
+		if len(args) == 0 {
+			return usageError(list, "which shell?")
+		}
+		return usageError(list, "no completion for %q", args[0])
+	}
 }
 
 // strictArguments makes every wrong number of arguments and every unknown
