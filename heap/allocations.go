@@ -150,6 +150,12 @@ func (w *walk) readBuffers() error {
 	// Thunks and Cleaners are found by node through a table: there can be
 	// millions.
 	place := make([]uint32, w.g.Len()) // by Node: index + 1 in its role's list
+	at := func(n uint64) uint32 {
+		if n >= uint64(len(place)) {
+			return 0 // None, or an object that came up after the search for its class
+		}
+		return place[n]
+	}
 	var thunks []thunk
 	add := func(r role, mapped bool, size string) error {
 		nodes := w.objects[r]
@@ -188,7 +194,7 @@ func (w *walk) readBuffers() error {
 		// A Cleaner that has run points to itself (jdk.internal.ref.Cleaner,
 		// remove). Since JDK 24 that alone says so: the deallocator is a record
 		// and keeps its address.
-		if ran := links[2*i+1] == uint64(n); ran && thunkOf[i] != uint64(None) && place[thunkOf[i]] > 0 && w.roleOf(Node(thunkOf[i])) == roleDeallocator {
+		if ran := links[2*i+1] == uint64(n); ran && at(thunkOf[i]) > 0 && w.roleOf(Node(thunkOf[i])) == roleDeallocator {
 			t := &thunks[place[thunkOf[i]]-1]
 			if t.address != 0 {
 				w.thunkBytes -= int64(t.size)
@@ -200,15 +206,15 @@ func (w *walk) readBuffers() error {
 	// find returns what frees the buffer with this cleaner and address, nil
 	// when that is not known.
 	find := func(cleaner Node, address uint64) *thunk {
-		if w.roleOf(cleaner) == roleCleaner && place[cleaner] > 0 {
-			n := thunkOf[place[cleaner]-1]
-			if n == uint64(None) || place[n] == 0 {
+		if c := at(uint64(cleaner)); c > 0 && w.roleOf(cleaner) == roleCleaner {
+			t := at(thunkOf[c-1])
+			if t == 0 {
 				return nil
 			}
-			if r := w.roleOf(Node(n)); r != roleDeallocator && r != roleUnmapper {
+			if r := w.roleOf(Node(thunkOf[c-1])); r != roleDeallocator && r != roleUnmapper {
 				return nil
 			}
-			return &thunks[place[n]-1]
+			return &thunks[t-1]
 		}
 		// No Cleaner of a kind known here: join by address.
 		if byAddress == nil {

@@ -42,6 +42,7 @@ type walk struct {
 	connWay way // from the connections
 
 	rootsKnown bool
+	back       backward // where they are not
 
 	connections []Connection
 	connNodes   [][]Node // by connection: the objects that stand for it
@@ -113,19 +114,19 @@ func (w *walk) run() error {
 	if err := w.walkRoots(); err != nil {
 		return err
 	}
-	if err := w.readAllocations(); err != nil {
+	if err := w.walkConnections(); err != nil {
 		return err
 	}
-	if err := w.walkConnections(); err != nil {
+	if !w.rootsKnown {
+		if err := w.searchBackward(); err != nil {
+			return err
+		}
+	}
+	if err := w.readAllocations(); err != nil {
 		return err
 	}
 	if err := w.walkSiblings(); err != nil {
 		return err
-	}
-	if !w.rootsKnown {
-		if err := w.judgeByReferrers(); err != nil {
-			return err
-		}
 	}
 	w.settle()
 	return w.readEvidence()

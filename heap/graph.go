@@ -121,9 +121,10 @@ type Graph interface {
 	// level, a bounded number of times.
 	Referrers(set []Node, yield func(from Node, field int32, to Node)) error
 
-	// Roots calls yield for each root it holds and returns true, or returns
-	// false when roots are not known; then what is reachable is only judged
-	// from referrers.
+	// Roots calls yield for each root and returns true, or for those that it is
+	// sure of and returns false: then what is reachable is judged backward from
+	// the objects in question, by Referrers, and the mirrors of classes are
+	// roots too.
 	Roots(yield func(n Node, kind RootKind)) bool
 
 	// Address6 returns the 16 bytes of the byte array that holds an IPv6

@@ -1,8 +1,218 @@
 package heap
 
-// judgeByReferrers decides what holds the allocations that no connection was
-// found for, where roots are not known.
-func (w *walk) judgeByReferrers() error { return nil }
+import "slices"
 
-// heldByReferrers is reachable for a graph that does not know its roots.
-func (w *walk) heldByReferrers(n Node) (yes, known bool) { return false, false }
+// backward finds what is reachable in a graph that does not know all its
+// roots: it goes from the objects in question to what refers to them, level by
+// level, until a root that the graph is sure of is met. Where the search ends
+// without one, the object is garbage; where it is given up, nothing is known.
+//
+// What has been met is laid out as edges: those that start at an object are a
+// linked list through backEdge.next, its head by Node.
+type backward struct {
+	edges []backEdge
+	head  []uint32 // by Node: 1 + index of the first edge
+	state []backState
+	roots map[Node]RootKind
+}
+
+type backEdge struct {
+	to    Node
+	next  uint32
+	field uint16
+}
+
+type backState uint8
+
+const (
+	asked     backState = 1 << iota // its referrers were all found
+	waiting                         // to be asked for at the next level
+	undecided                       // the search was given up above it
+)
+
+const (
+	// maxBackward bounds the levels of one search: each is a scan of the heap.
+	maxBackward = 40
+	// maxBackEdges bounds the memory of all searches.
+	maxBackEdges = 1 << 25
+)
+
+func (b *backward) grow(n int) {
+	if n > len(b.head) {
+		b.head = append(b.head, make([]uint32, n-len(b.head))...)
+		b.state = append(b.state, make([]backState, n-len(b.state))...)
+	}
+}
+
+// searchBackward decides what is reachable where the graph does not know all
+// its roots: of the connections, then of what they do not hold and of the
+// pools' books.
+func (w *walk) searchBackward() error {
+	var nodes []Node
+	for _, of := range w.connNodes {
+		nodes = append(nodes, of...)
+	}
+	if err := w.back.search(w, nodes); err != nil {
+		return err
+	}
+	nodes = nodes[:0]
+	for _, r := range []role{roleBuffer, roleCleanup, rolePooled, roleAdaptive, roleChunk, roleAdaptiveChunk, roleCacheEntry} {
+		for _, n := range w.objects[r] {
+			if !w.heldByLiveConnection(n) {
+				nodes = append(nodes, n)
+			}
+		}
+	}
+	return w.back.search(w, nodes)
+}
+
+// heldByLiveConnection reports whether an object was reached from one or few
+// connections all of which are reachable: then it is too.
+func (w *walk) heldByLiveConnection(n Node) bool {
+	if !w.connWay.met(n) || w.owners.of[n] == noOwner || w.tooShared(w.owners.of[n]) {
+		return false
+	}
+	for _, c := range w.owners.members(w.owners.of[n]) {
+		for _, o := range w.connNodes[c] {
+			if !w.rootWay.met(o) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// reachable tells what the searches so far have found.
+func (b *backward) reachable(w *walk, n Node) (yes, known bool) {
+	if n == None {
+		return false, true
+	}
+	if w.rootWay.met(n) || w.heldByLiveConnection(n) {
+		return true, true
+	}
+	return false, int(n) < len(b.state) && b.state[n]&(asked|undecided) == asked
+}
+
+// search goes backward from nodes. It leaves what is reachable met in
+// walk.rootWay, each object with the way from the nearest root to it.
+func (b *backward) search(w *walk, nodes []Node) error {
+	level := b.level(w, nil, nodes, func(Node) bool { return true })
+	for depth := 0; len(level) > 0; depth++ {
+		if depth == maxBackward || len(b.edges) > maxBackEdges {
+			b.giveUp(level)
+			return nil
+		}
+		var roots, next []Node
+		err := w.g.Referrers(level, func(from Node, field int32, to Node) {
+			b.grow(w.g.Len())
+			w.rootWay.grow(w.g.Len())
+			edge := backEdge{to: to, next: b.head[from], field: uint16(min(field, elementField-1))}
+			if field == Element {
+				edge.field = elementField
+			}
+			b.edges = append(b.edges, edge)
+			b.head[from] = uint32(len(b.edges))
+			if w.rootWay.met(from) || b.isRoot(w, from) {
+				roots = append(roots, from)
+			} else {
+				next = append(next, from)
+			}
+		})
+		if err != nil {
+			b.giveUp(level)
+			return err
+		}
+		for _, n := range level {
+			b.state[n] = b.state[n]&^waiting | asked
+		}
+		b.spread(w, roots)
+		level = b.level(w, level[:0], next, func(n Node) bool { return b.useful(w, n) })
+	}
+	return nil
+}
+
+// level picks, of nodes, those that are not met yet and whose referrers are
+// still to be found.
+func (b *backward) level(w *walk, level, nodes []Node, useful func(Node) bool) []Node {
+	b.grow(w.g.Len())
+	w.rootWay.grow(w.g.Len())
+	b.spread(w, slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool { return !b.isRoot(w, n) }))
+	for _, n := range nodes {
+		if w.rootWay.met(n) || b.state[n]&(asked|waiting) != 0 || !useful(n) {
+			continue
+		}
+		b.state[n] |= waiting
+		level = append(level, n)
+	}
+	slices.Sort(level)
+	return level
+}
+
+// useful reports whether who refers to n decides something: n refers to what
+// is not met yet.
+func (b *backward) useful(w *walk, n Node) bool {
+	for e := b.head[n]; e != 0; e = b.edges[e-1].next {
+		if !w.rootWay.met(b.edges[e-1].to) {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *backward) isRoot(w *walk, n Node) bool {
+	if _, ok := b.roots[n]; ok {
+		return true
+	}
+	_, ok := w.mirrors[n]
+	return ok
+}
+
+// spread marks as reachable what was found below roots, the clearest kind of
+// root first, and below objects that are reachable already.
+func (b *backward) spread(w *walk, roots []Node) {
+	kind := func(n Node) RootKind {
+		if k, ok := b.roots[n]; ok {
+			return k
+		}
+		return RootStatic
+	}
+	slices.SortStableFunc(roots, func(m, n Node) int { return int(kind(m)) - int(kind(n)) })
+	var level, next []Node
+	for _, n := range roots {
+		if !w.rootWay.met(n) {
+			w.rootWay.meet(n, n, Element)
+			w.paths.rootKind[n] = kind(n)
+		}
+		level = append(level, n)
+	}
+	for len(level) > 0 {
+		next = next[:0]
+		for _, n := range level {
+			for e := b.head[n]; e != 0; e = b.edges[e-1].next {
+				edge := &b.edges[e-1]
+				if !w.rootWay.met(edge.to) {
+					w.rootWay.from[edge.to], w.rootWay.field[edge.to] = n, edge.field
+					next = append(next, edge.to)
+				}
+			}
+		}
+		level, next = next, level
+	}
+}
+
+// giveUp marks everything that the objects of a level refer to as undecided.
+func (b *backward) giveUp(level []Node) {
+	for len(level) > 0 {
+		var next []Node
+		for _, n := range level {
+			if b.state[n]&undecided != 0 {
+				continue
+			}
+			b.state[n] = b.state[n]&^waiting | undecided
+			for e := b.head[n]; e != 0; e = b.edges[e-1].next {
+				next = append(next, b.edges[e-1].to)
+			}
+		}
+		level = next
+	}
+}

@@ -12,12 +12,18 @@ func (w *walk) walkRoots() error {
 	}
 	var roots []root
 	w.rootsKnown = w.g.Roots(func(n Node, kind RootKind) { roots = append(roots, root{n, kind}) })
+	w.paths.rootKind = map[Node]RootKind{}
 	if !w.rootsKnown {
+		w.back.roots = map[Node]RootKind{}
+		for _, r := range roots {
+			if before, ok := w.back.roots[r.node]; !ok || r.kind < before {
+				w.back.roots[r.node] = r.kind
+			}
+		}
 		return nil
 	}
 	slices.SortStableFunc(roots, func(a, b root) int { return int(a.kind) - int(b.kind) })
 	w.rootWay.grow(w.g.Len())
-	w.paths.rootKind = map[Node]RootKind{}
 	var set []Node
 	var waiting []Node // hubs met on the way that are places to start from
 	start := func(kind RootKind, take func(Node) bool) error {
@@ -104,7 +110,7 @@ func (w *walk) spread(way *way, set []Node, enter func(from, to Node, field int3
 // that is known.
 func (w *walk) reachable(n Node) (yes, known bool) {
 	if !w.rootsKnown {
-		return false, false
+		return w.back.reachable(w, n)
 	}
 	return n != None && w.rootWay.met(n), true
 }
@@ -313,6 +319,16 @@ func (w *walk) walkSiblings() error {
 	})
 	if err != nil {
 		return err
+	}
+	if !w.rootsKnown {
+		// The paths shown lead from a root through these.
+		if err := w.back.search(w, order); err != nil {
+			return err
+		}
+		order = slices.DeleteFunc(order, func(n Node) bool {
+			yes, known := w.reachable(n)
+			return known && !yes
+		})
 	}
 	// An object that is the only one of its class may be the application
 	// itself: then its maps are not the connection's.

@@ -40,9 +40,6 @@ func (w *walk) judge(n Node, row *Allocation) {
 		return
 	}
 	held, known := w.reachable(n)
-	if !known {
-		held, known = w.heldByReferrers(n)
-	}
 	if known && !held {
 		row.Fate = FateUnreachable
 		return
