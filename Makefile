@@ -11,7 +11,7 @@ TOOLS := $(CURDIR)/bin/tools
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo record-demo test test-prereqs race lint vet fumpt bench scenarios clean
+.PHONY: all build demo record-demo test test-jdks test-prereqs race lint vet fumpt bench scenarios clean
 
 all: build
 
@@ -34,6 +34,12 @@ test-prereqs:
 # -p 2: live tests start JVMs; more at once only make them wait.
 test: test-prereqs
 	$(GO) test -race -p 2 -timeout 20m ./...
+
+# The live tests on JDKs that this machine does not have installed: see
+# scripts/jdks.sh. One package after the other: each starts JVMs side by side.
+test-jdks: test-prereqs
+	scripts/jdks.sh
+	LEAKSCOPE_TEST_JDKS=all $(GO) test -p 1 -parallel 4 -timeout 60m -run 'TestLive|TestPhases' ./internal/scenario ./cmd/leakscope
 
 lint: vet fumpt $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...

@@ -23,7 +23,7 @@ var compiled struct {
 // that run at the same time share one; the last to end removes it.
 func Compile(t testing.TB) string {
 	t.Helper()
-	jdks := JDKs(t)
+	javac := filepath.Join(Required(t).Home, "bin", "javac") // it knows --release 8
 	compiled.Lock()
 	defer compiled.Unlock()
 	if compiled.users == 0 {
@@ -32,7 +32,7 @@ func Compile(t testing.TB) string {
 			t.Fatal(err)
 		}
 		compiled.folder = folder
-		if message := compile(t, jdks, folder); message != "" {
+		if message := compile(t, javac, folder); message != "" {
 			_ = os.RemoveAll(folder)
 			t.Fatal(message)
 		}
@@ -49,12 +49,8 @@ func Compile(t testing.TB) string {
 }
 
 // compile fills a folder with classes; it returns what went wrong, or "".
-func compile(t testing.TB, jdks []JDK, classes string) string {
+func compile(t testing.TB, javac, classes string) string {
 	t.Helper()
-	javac, err := compiler(jdks)
-	if err != nil {
-		return err.Error()
-	}
 	var sources []string // in the order of the table: later ones build on earlier ones
 	release := map[string]string{}
 	classPath := map[string][]string{}

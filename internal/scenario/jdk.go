@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// JDK is an installed Java.
+// JDK is an installed Java. One that scripts/jdks.sh set up has a home with
+// bin/java and bin/jcmd alone, and runs in a mount namespace of its own.
 type JDK struct {
 	Home    string
 	Feature int // 8, 17, 25
@@ -26,52 +27,122 @@ const (
 	jvmFolder = "/usr/lib/jvm"
 	// required is the JDK that every run of the tests must have.
 	required = 17
-	// environment lists JDK homes to use instead of those installed.
-	environment = "LEAKSCOPE_JDKS"
+	// chosen names the JDKs to test with instead of those installed: feature
+	// versions joined by commas, or "all" for those that scripts/jdks.sh set up.
+	chosen = "LEAKSCOPE_TEST_JDKS"
+	// keptIn is where scripts/jdks.sh sets JDKs up, instead of its default.
+	keptIn = "LEAKSCOPE_JDKS"
 )
 
 // JDKs lists the JDKs to test with, one for each feature version, oldest
-// first: those of the colon-separated LEAKSCOPE_JDKS when it is set, else all
-// below /usr/lib/jvm, of which one must be Java 17. It skips the test under
-// -short.
+// first: those that LEAKSCOPE_TEST_JDKS names, from the folder of
+// scripts/jdks.sh or else below /usr/lib/jvm; without it all below
+// /usr/lib/jvm, of which one must be Java 17. It skips the test under -short.
 func JDKs(t testing.TB) []JDK {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts JVMs: not under -short")
 	}
-	var homes []string
-	if list := os.Getenv(environment); list != "" {
-		homes = filepath.SplitList(list)
-	} else {
-		homes, _ = filepath.Glob(filepath.Join(jvmFolder, "*"))
+	wanted := os.Getenv(chosen)
+	if wanted == "" {
+		installed := find(jvmFolder)
+		if !slices.ContainsFunc(installed, JDK.isRequired) {
+			t.Fatal(errNoRequired())
+		}
+		return installed
 	}
-	found := map[int]JDK{}
+	all, err := choose(wanted, find(keptFolder()), find(jvmFolder))
+	if err != nil {
+		t.Fatalf("%s=%s: %v: run scripts/jdks.sh as root", chosen, wanted, err)
+	}
+	return all
+}
+
+// choose picks JDKs by feature versions joined by commas, of two that have the
+// same the kept one; "all" are those kept.
+func choose(wanted string, kept, installed []JDK) ([]JDK, error) {
+	if wanted == "all" {
+		if len(kept) == 0 {
+			return nil, fmt.Errorf("no JDK in %s", keptFolder())
+		}
+		return kept, nil
+	}
+	var all []JDK
+	for word := range strings.SplitSeq(wanted, ",") {
+		number, err := strconv.Atoi(strings.TrimSpace(word))
+		if err != nil {
+			return nil, fmt.Errorf("%q is no feature version", word)
+		}
+		named := func(j JDK) bool { return j.Feature == number }
+		candidates := slices.Concat(kept, installed)
+		i := slices.IndexFunc(candidates, named)
+		if i < 0 {
+			return nil, fmt.Errorf("no JDK %d in %s or %s", number, keptFolder(), jvmFolder)
+		}
+		if !slices.ContainsFunc(all, named) {
+			all = append(all, candidates[i])
+		}
+	}
+	sortByFeature(all)
+	return all, nil
+}
+
+// Required returns the JDK 17 of this machine, which every run of the tests
+// has; its tools are those to compile with. It skips the test under -short.
+func Required(t testing.TB) JDK {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts JVMs: not under -short")
+	}
+	installed := find(jvmFolder)
+	i := slices.IndexFunc(installed, JDK.isRequired)
+	if i < 0 {
+		t.Fatal(errNoRequired())
+	}
+	return installed[i]
+}
+
+func (j JDK) isRequired() bool { return j.Feature == required }
+
+func errNoRequired() error {
+	return fmt.Errorf("no JDK %d below %s: run scripts/test-prereqs.sh, or as root: apt-get install --no-install-recommends openjdk-%d-jdk-headless",
+		required, jvmFolder, required)
+}
+
+// keptFolder is where scripts/jdks.sh sets JDKs up.
+func keptFolder() string {
+	if folder := os.Getenv(keptIn); folder != "" {
+		return folder
+	}
+	if cache := os.Getenv("XDG_CACHE_HOME"); cache != "" {
+		return filepath.Join(cache, "leakscope-jdks")
+	}
+	return "/var/tmp/leakscope-jdks"
+}
+
+// find lists the JDKs in a folder, one for each feature version, oldest first.
+func find(folder string) []JDK {
+	homes, _ := filepath.Glob(filepath.Join(folder, "*"))
+	var all []JDK
 	for _, home := range homes {
 		home, err := filepath.EvalSymlinks(home)
 		if err != nil {
 			continue
 		}
 		feature, err := feature(home)
-		if _, taken := found[feature]; err != nil || taken {
+		if err != nil || slices.ContainsFunc(all, func(j JDK) bool { return j.Feature == feature }) {
 			continue
 		}
 		if _, err := os.Stat(filepath.Join(home, "bin", "java")); err == nil {
-			found[feature] = JDK{Home: home, Feature: feature}
+			all = append(all, JDK{Home: home, Feature: feature})
 		}
 	}
-	if os.Getenv(environment) == "" && found[required].Home == "" {
-		t.Fatalf("no JDK %d below %s: run scripts/test-prereqs.sh, or as root: apt-get install --no-install-recommends openjdk-%d-jdk-headless",
-			required, jvmFolder, required)
-	}
-	all := make([]JDK, 0, len(found))
-	for _, jdk := range found {
-		all = append(all, jdk)
-	}
-	if len(all) == 0 {
-		t.Fatalf("%s names no JDK", environment)
-	}
-	slices.SortFunc(all, func(a, b JDK) int { return a.Feature - b.Feature })
+	sortByFeature(all)
 	return all
+}
+
+func sortByFeature(all []JDK) {
+	slices.SortFunc(all, func(a, b JDK) int { return a.Feature - b.Feature })
 }
 
 // feature reads the version from a JDK's release file: JAVA_VERSION="17.0.15",
@@ -94,24 +165,4 @@ func feature(home string) (int, error) {
 		return strconv.Atoi(version)
 	}
 	return 0, fmt.Errorf("%s: no JAVA_VERSION", filepath.Join(home, "release"))
-}
-
-// compiler returns the javac to compile the scenarios with: of the required
-// JDK, which knows --release 8, else of the newest.
-func compiler(jdks []JDK) (string, error) {
-	var best string
-	for _, jdk := range jdks {
-		path := filepath.Join(jdk.Home, "bin", "javac")
-		if _, err := os.Stat(path); err != nil {
-			continue
-		}
-		best = path
-		if jdk.Feature == required {
-			break
-		}
-	}
-	if best == "" {
-		return "", fmt.Errorf("no javac in any JDK")
-	}
-	return best, nil
 }
