@@ -183,18 +183,25 @@ func (w *walk) readBuffers() error {
 		return err
 	}
 	cleaners := w.objects[roleCleaner]
-	links, _, err := w.columns(cleaners, "thunk", "next")
+	links, linked, err := w.columns(cleaners, "thunk", "action", "next", "node")
 	if err != nil {
 		return err
 	}
 	thunkOf := make([]uint64, len(cleaners))
 	for i, n := range cleaners {
 		place[n] = uint32(i + 1)
-		thunkOf[i] = links[2*i]
+		row, known := links[4*i:4*i+4], linked[4*i:4*i+4]
 		// A Cleaner that has run points to itself (jdk.internal.ref.Cleaner,
 		// remove). Since JDK 24 that alone says so: the deallocator is a record
-		// and keeps its address.
-		if ran := links[2*i+1] == uint64(n); ran && at(thunkOf[i]) > 0 && w.roleOf(Node(thunkOf[i])) == roleDeallocator {
+		// and keeps its address. Since 26 it is in no list (java.nio.BufferCleaner,
+		// CleanerList.remove).
+		ran := row[2] == uint64(n)
+		thunkOf[i] = row[0]
+		if known[1] {
+			ran = known[3] && Node(row[3]) == None
+			thunkOf[i] = row[1]
+		}
+		if ran && at(thunkOf[i]) > 0 && w.roleOf(Node(thunkOf[i])) == roleDeallocator {
 			t := &thunks[place[thunkOf[i]]-1]
 			if t.address != 0 {
 				w.thunkBytes -= int64(t.size)

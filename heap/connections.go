@@ -53,14 +53,14 @@ func (w *walk) readConnections() error {
 	var all []made
 	jdk := slices.Concat(w.objects[roleSocket], w.objects[roleServer])
 	slices.Sort(jdk)
-	inner, err := w.readSockets(jdk)
+	inner, opened, err := w.readSockets(jdk)
 	if err != nil {
 		return err
 	}
 	byNode := map[Node]int{}
 	for i, n := range jdk {
 		byNode[n] = i
-		if !wrapped[n] {
+		if !wrapped[n] && opened[i] {
 			all = append(all, made{[]Node{n}, inner[i]})
 		}
 	}
@@ -127,8 +127,10 @@ func (w *walk) attachKeys() error {
 	return nil
 }
 
-// readSockets reads what JDK socket objects say of themselves.
-func (w *walk) readSockets(nodes []Node) ([]Connection, error) {
+// readSockets reads what JDK socket objects say of themselves. One that was
+// made and never opened is no connection: up to JDK 12 each server socket
+// channel makes such a java.net.SocksSocketImpl.
+func (w *walk) readSockets(nodes []Node) (out []Connection, opened []bool, err error) {
 	const (
 		fdVal = iota
 		fd
@@ -147,9 +149,9 @@ func (w *walk) readSockets(nodes []Node) ([]Connection, error) {
 	v, ok, err := w.columns(nodes, "fdVal", "fd", "state", "closed", "localAddress", "remoteAddress",
 		"address", "port", "localport", "server", "serverSocket", "closePending")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	out := make([]Connection, len(nodes))
+	out, opened = make([]Connection, len(nodes)), make([]bool, len(nodes))
 	var ends []Node // addresses to read, two for each
 	var fds []Node
 	for i := range nodes {
@@ -172,11 +174,11 @@ func (w *walk) readSockets(nodes []Node) ([]Connection, error) {
 	}
 	addrs, err := w.readAddresses(ends)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	fdNumbers, fdKnown, err := w.columnsOf(fds, "fd")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	names := map[ClassID]map[uint64]string{}
 	for i, n := range nodes {
@@ -211,6 +213,10 @@ func (w *walk) readSockets(nodes []Node) ([]Connection, error) {
 			b := false
 			c.Closed = &b
 		}
+		// A descriptor comes with create(); close() takes it away again
+		// (AbstractPlainSocketImpl) or leaves it (NioSocketImpl).
+		noDescriptor := known[fd] && Node(row[fd]) == None
+		opened[i] = !noDescriptor || c.Closed != nil && *c.Closed
 		c.Listening = w.roleOf(n) == roleServer
 		if known[server] && row[server] != 0 || known[serverSocket] && Node(row[serverSocket]) != None {
 			c.Listening = true
@@ -231,7 +237,7 @@ func (w *walk) readSockets(nodes []Node) ([]Connection, error) {
 			c.Remote = netip.AddrPort{}
 		}
 	}
-	return out, nil
+	return out, opened, nil
 }
 
 // stateNames reads the ST_ constants of a class.

@@ -46,6 +46,7 @@ var wantedClasses = []wanted{
 	{"sun.nio.ch.FileChannelImpl$Unmapper", roleUnmapper, []string{"address", "size", "cap"}},
 	{"jdk.internal.ref.Cleaner", roleCleaner, []string{"thunk", "next"}},
 	{"sun.misc.Cleaner", roleCleaner, []string{"thunk", "next"}},
+	{"java.nio.BufferCleaner$PhantomCleaner", roleCleaner, []string{"action", "node"}},
 	{"jdk.internal.foreign.MemorySessionImpl$ResourceList$ResourceCleanup", roleCleanup, []string{"*"}},
 
 	{"java.util.concurrent.atomic.AtomicLong", roleCounter, []string{"value"}},
@@ -115,6 +116,8 @@ func WeakField(class, field string) bool {
 		return field == "referent" || field == "discovered"
 	case "jdk.internal.ref.Cleaner", "sun.misc.Cleaner", "java.lang.ref.Finalizer":
 		return field == "next" || field == "prev"
+	case "java.nio.BufferCleaner$PhantomCleaner":
+		return field == "node"
 	}
 	return false
 }
