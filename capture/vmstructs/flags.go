@@ -1,0 +1,30 @@
+package vmstructs
+
+// flags reads the values of flags, as 8 bytes each: a bool is the lowest byte.
+// A flag that this JVM does not have is left out.
+func (j *jvm) flags(names ...string) (map[string]uint64, error) {
+	l := &j.layout.flags
+	raw := j.r.bytes(l.at, int(l.count*l.stride))
+	if j.r.err != nil {
+		return nil, j.r.err
+	}
+	var texts []uint64
+	for i := range l.count {
+		texts = append(texts, field64(raw[i*l.stride:(i+1)*l.stride], l.name))
+	}
+	text, err := j.lib.texts(texts)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[string]bool{}
+	for _, n := range names {
+		wanted[n] = true
+	}
+	out := map[string]uint64{}
+	for i := range l.count {
+		if name := text[texts[i]]; wanted[name] {
+			out[name] = j.r.u64(field64(raw[i*l.stride:(i+1)*l.stride], l.address))
+		}
+	}
+	return out, j.r.err
+}

@@ -1,0 +1,584 @@
+package vmstructs
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/leakscope/leakscope/heap"
+)
+
+// graph is the heap of a running JVM as a heap.Graph. Objects get their
+// numbers as they are met; of each the address and the class are kept, its
+// fields are read when they are asked for.
+type graph struct {
+	ctx     context.Context //nolint:containedctx // a graph lives for one try
+	j       *jvm
+	runs    []extent
+	threads []thread
+	workers int
+
+	nodes   []uint64 // address by Node
+	classOf []heap.ClassID
+	index   addressIndex
+	skipped int64 // bytes of the heap that were no known object
+	objects int64
+	mirrors map[heap.Node]*klass
+}
+
+func newGraph(ctx context.Context, j *jvm, runs []extent, threads []thread, workers int) (*graph, error) {
+	g := &graph{ctx: ctx, j: j, runs: runs, threads: threads, workers: workers}
+	var at []uint64
+	for i := range j.classes {
+		j.classes[i].Mirror = heap.None
+	}
+	for _, k := range j.klasses {
+		if k.mirror != 0 {
+			at = append(at, k.mirror)
+		}
+	}
+	if err := g.meet(at); err != nil {
+		return nil, err
+	}
+	for _, k := range j.klasses {
+		if n := g.find(k.mirror); n != heap.None {
+			j.classes[k.id].Mirror = n
+		}
+	}
+	return g, nil
+}
+
+func (g *graph) find(address uint64) heap.Node {
+	if address == 0 {
+		return heap.None
+	}
+	return g.index.get(address)
+}
+
+// inHeap tells whether an address lies where objects are.
+func (g *graph) inHeap(address uint64) bool {
+	i, found := slices.BinarySearchFunc(g.runs, address, func(e extent, a uint64) int { return cmp.Compare(e.start, a) })
+	if found {
+		return true
+	}
+	return i > 0 && address < g.runs[i-1].end && address%8 == 0
+}
+
+// meet numbers the objects at addresses that have no number yet. What is
+// no object of a known class is left out: a reference to it was read while it
+// was being changed, or leads to a part of the heap that was not looked at.
+func (g *graph) meet(at []uint64) error {
+	var fresh []uint64
+	for _, a := range at {
+		if a != 0 && g.index.get(a) == heap.None && g.inHeap(a) {
+			fresh = append(fresh, a)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	slices.Sort(fresh)
+	fresh = slices.Compact(fresh)
+	size := g.j.layout.headerSize()
+	if size > 16 {
+		size = 16 // the class alone
+	}
+	raw := make([]byte, size*len(fresh))
+	spans := make([]span, len(fresh))
+	for i, a := range fresh {
+		spans[i] = span{a, raw[i*size : (i+1)*size]}
+	}
+	if err := g.read(spans); err != nil {
+		return err
+	}
+	var ks []*klass
+	for i, a := range fresh {
+		k := g.j.byKey[g.j.layout.headerKey(raw[i*size:])]
+		if k == nil {
+			continue
+		}
+		if !k.loaded {
+			ks = append(ks, k)
+		}
+		g.add(a, k.id)
+	}
+	return g.j.loadFields(ks)
+}
+
+func (g *graph) add(address uint64, c heap.ClassID) heap.Node {
+	n := heap.Node(len(g.nodes))
+	g.nodes = append(g.nodes, address)
+	g.classOf = append(g.classOf, c)
+	g.index.put(address, n)
+	return n
+}
+
+// read reads many spans, by all workers.
+func (g *graph) read(spans []span) error {
+	const least = 2048
+	if g.workers < 2 || len(spans) < least {
+		return g.j.r.read(spans)
+	}
+	var wait sync.WaitGroup
+	errs := make([]error, g.workers)
+	for w := range g.workers {
+		from, to := len(spans)*w/g.workers, len(spans)*(w+1)/g.workers
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			errs[w] = g.j.r.read(spans[from:to])
+		}()
+	}
+	wait.Wait()
+	return cmp.Or(errs...)
+}
+
+// Classes implements heap.Graph. The fields of a class are filled in when the
+// first object of it is met.
+func (g *graph) Classes() []heap.Class { return g.j.classes }
+
+// Len implements heap.Graph.
+func (g *graph) Len() int { return len(g.nodes) }
+
+// Address implements heap.Graph.
+func (g *graph) Address(n heap.Node) uint64 { return g.nodes[n] }
+
+// Class implements heap.Graph.
+func (g *graph) Class(n heap.Node) heap.ClassID {
+	if int(n) >= len(g.classOf) {
+		return heap.NoClass
+	}
+	return g.classOf[n]
+}
+
+// Objects implements heap.Graph: a scan of the whole heap.
+func (g *graph) Objects(classes []heap.ClassID) ([]heap.Node, error) {
+	wanted := make([]bool, len(g.j.classes))
+	for _, c := range classes {
+		wanted[c] = true
+	}
+	type hit struct {
+		address uint64
+		class   heap.ClassID
+	}
+	found := make([][]hit, g.workers)
+	seen := make([]int64, g.workers*8) // apart, for the cache
+	skipped, err := g.j.scan(g.ctx, g.runs, g.workers, func(w int, _ *scanner, o *object) error {
+		seen[w*8]++
+		if wanted[o.class.id] {
+			found[w] = append(found[w], hit{o.address, o.class.id})
+		}
+		return nil
+	})
+	g.skipped = skipped
+	for w := range g.workers {
+		g.objects += seen[w*8]
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Concat(found...)
+	slices.SortFunc(all, func(a, b hit) int { return cmp.Compare(a.address, b.address) })
+	var ks []*klass
+	nodes := make([]heap.Node, 0, len(all))
+	for _, h := range all {
+		n := g.index.get(h.address)
+		if n == heap.None {
+			n = g.add(h.address, h.class)
+		}
+		if k := g.j.klasses[h.class]; !k.loaded {
+			ks = append(ks, k)
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes, g.j.loadFields(ks)
+}
+
+// bodies reads objects whole: instances by their class's size, of mirrors what
+// their statics reach.
+func (g *graph) bodies(nodes []heap.Node) ([][]byte, error) {
+	sizes := make([]int, len(nodes))
+	total := 0
+	for i, n := range nodes {
+		if c := g.Class(n); c >= 0 {
+			k := g.j.klasses[c]
+			if k.helper > 0 {
+				sizes[i] = int(k.helper) &^ 7
+			}
+			if k.isClass {
+				if of, ok := g.mirrorOf(n); ok {
+					for _, f := range of.statics {
+						sizes[i] = max(sizes[i], int(f.offset)+g.j.layout.width(f.Type))
+					}
+				}
+			}
+		}
+		total += sizes[i]
+	}
+	raw := make([]byte, total)
+	out := make([][]byte, len(nodes))
+	spans := make([]span, 0, len(nodes))
+	for i, n := range nodes {
+		out[i], raw = raw[:sizes[i]:sizes[i]], raw[sizes[i]:]
+		if sizes[i] > 0 {
+			spans = append(spans, span{g.nodes[n], out[i]})
+		}
+	}
+	return out, g.read(spans)
+}
+
+// mirrorOf returns the class that a java.lang.Class object stands for, with its
+// fields read.
+func (g *graph) mirrorOf(n heap.Node) (*klass, bool) {
+	if int(n) >= len(g.j.klasses) {
+		// Mirrors were numbered first.
+		return nil, false
+	}
+	if g.mirrors == nil {
+		g.mirrors = map[heap.Node]*klass{}
+		for _, k := range g.j.klasses {
+			if m := g.j.classes[k.id].Mirror; m != heap.None {
+				g.mirrors[m] = k
+			}
+		}
+	}
+	k, ok := g.mirrors[n]
+	if ok && g.j.loadFields([]*klass{k}) != nil {
+		return nil, false
+	}
+	return k, ok
+}
+
+// Values implements heap.Graph.
+func (g *graph) Values(nodes []heap.Node, fields []int32, out []uint64, ok []bool) error {
+	clear(out)
+	clear(ok)
+	if len(nodes) == 0 {
+		return nil
+	}
+	c := g.Class(nodes[0])
+	if c < 0 || g.j.klasses[c].helper <= 0 {
+		return nil
+	}
+	all, err := g.j.fieldsOf(g.j.klasses[c])
+	if err != nil {
+		return err
+	}
+	bodies, err := g.bodies(nodes)
+	if err != nil {
+		return err
+	}
+	var refs []uint64
+	for i := range nodes {
+		for n, f := range fields {
+			at := i*len(fields) + n
+			if f < 0 || int(f) >= len(all) {
+				continue
+			}
+			if out[at], ok[at] = g.j.layout.value(bodies[i], all[f]); ok[at] && all[f].Type == heap.Object {
+				refs = append(refs, out[at])
+			}
+		}
+	}
+	if err := g.meet(refs); err != nil {
+		return err
+	}
+	for i := range nodes {
+		for n, f := range fields {
+			if at := i*len(fields) + n; ok[at] && all[f].Type == heap.Object {
+				to := g.find(out[at])
+				ok[at] = out[at] == 0 || to != heap.None
+				out[at] = uint64(to)
+			}
+		}
+	}
+	return nil
+}
+
+// Static implements heap.Graph.
+func (g *graph) Static(c heap.ClassID, name string) (uint64, heap.Type, bool) {
+	k := g.j.klasses[c]
+	if g.j.loadFields([]*klass{k}) != nil || k.mirror == 0 {
+		return 0, 0, false
+	}
+	for _, f := range k.statics {
+		if f.Name != name {
+			continue
+		}
+		b := make([]byte, g.j.layout.width(f.Type))
+		if g.j.r.read([]span{{k.mirror + uint64(f.offset), b}}) != nil {
+			return 0, 0, false
+		}
+		f.offset = 0
+		v, ok := g.j.layout.value(b, f)
+		if f.Type == heap.Object {
+			if g.meet([]uint64{v}) != nil {
+				return 0, 0, false
+			}
+			v = uint64(g.find(v))
+		}
+		return v, f.Type, ok
+	}
+	return 0, 0, false
+}
+
+// StaticNames implements heap.Graph.
+func (g *graph) StaticNames(c heap.ClassID) []string {
+	k := g.j.klasses[c]
+	if g.j.loadFields([]*klass{k}) != nil {
+		return nil
+	}
+	names := make([]string, len(k.statics))
+	for i, f := range k.statics {
+		names[i] = f.Name
+	}
+	return names
+}
+
+// link is one reference.
+type link struct {
+	from  heap.Node
+	field int32
+	to    uint64
+}
+
+// References implements heap.Graph.
+func (g *graph) References(nodes []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) error {
+	const batch = 1 << 16
+	for len(nodes) > 0 {
+		n := min(len(nodes), batch)
+		if err := g.references(nodes[:n], yield); err != nil {
+			return err
+		}
+		nodes = nodes[n:]
+	}
+	return g.ctx.Err()
+}
+
+func (g *graph) references(nodes []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) error {
+	bodies, err := g.bodies(nodes)
+	if err != nil {
+		return err
+	}
+	var links []link
+	var arrays []heap.Node
+	for i, n := range nodes {
+		c := g.Class(n)
+		if c < 0 {
+			continue
+		}
+		k := g.j.klasses[c]
+		switch {
+		case k.array:
+			arrays = append(arrays, n)
+		case k.helper > 0:
+			if of, ok := g.mirrorOf(n); ok {
+				for s, f := range of.statics {
+					if f.Type == heap.Object {
+						if to, ok := g.j.layout.value(bodies[i], f); ok && to != 0 {
+							links = append(links, link{n, int32(s), to})
+						}
+					}
+				}
+				continue
+			}
+			strong, err := g.strong(k)
+			if err != nil {
+				return err
+			}
+			for _, f := range strong {
+				if to, ok := g.j.layout.value(bodies[i], k.all[f]); ok && to != 0 {
+					links = append(links, link{n, f, to})
+				}
+			}
+		}
+	}
+	if links, err = g.elements(arrays, links); err != nil {
+		return err
+	}
+	at := make([]uint64, len(links))
+	for i, l := range links {
+		at[i] = l.to
+	}
+	if err := g.meet(at); err != nil {
+		return err
+	}
+	for _, l := range links {
+		if to := g.find(l.to); to != heap.None {
+			yield(l.from, l.field, to)
+		}
+	}
+	return nil
+}
+
+// strong returns the numbers of a class's fields that are strong references.
+func (g *graph) strong(k *klass) ([]int32, error) {
+	if k.strongRead {
+		return k.strong, nil
+	}
+	all, err := g.j.fieldsOf(k)
+	if err != nil {
+		return nil, err
+	}
+	at := 0
+	for c, steps := k, 0; c != nil && steps < maxSupers; c, steps = g.j.byPlace[c.super], steps+1 {
+		for _, f := range c.own {
+			if f.Type == heap.Object && at < len(all) && !heap.WeakField(g.j.classes[c.id].Name, f.Name) {
+				k.strong = append(k.strong, int32(at))
+			}
+			at++
+		}
+	}
+	k.strongRead = true
+	return k.strong, nil
+}
+
+// maxElements bounds how much of arrays is read at once.
+const maxElements = 1 << 22
+
+// elements adds the references that arrays hold.
+func (g *graph) elements(arrays []heap.Node, links []link) ([]link, error) {
+	if len(arrays) == 0 {
+		return links, nil
+	}
+	l := g.j.layout
+	raw := make([]byte, 4*len(arrays))
+	spans := make([]span, len(arrays))
+	for i, n := range arrays {
+		spans[i] = span{g.nodes[n] + uint64(l.headerSize()) - 4, raw[4*i : 4*i+4]}
+	}
+	if err := g.read(spans); err != nil {
+		return nil, err
+	}
+	width := uint64(l.oopSize())
+	for i, n := range arrays {
+		length := uint64(binary.LittleEndian.Uint32(raw[4*i:]))
+		at := g.nodes[n] + arrayBase(g.j.klasses[g.Class(n)])
+		if length > 1<<31 || length > 0 && !g.inHeap((at+length*width-1)&^7) {
+			return nil, fmt.Errorf("an array at 0x%x with %d elements reaches beyond the heap", g.nodes[n], length)
+		}
+		for done := uint64(0); done < length; {
+			m := min(length-done, maxElements)
+			b := g.j.r.bytes(at+done*width, int(m*width))
+			if err := g.j.r.err; err != nil {
+				return nil, err
+			}
+			for e := range m {
+				var to uint64
+				if width == 4 {
+					to = l.decode(uint64(binary.LittleEndian.Uint32(b[4*e:])))
+				} else {
+					to = binary.LittleEndian.Uint64(b[8*e:])
+				}
+				if to != 0 {
+					links = append(links, link{n, heap.Element, to})
+				}
+			}
+			done += m
+		}
+	}
+	return links, nil
+}
+
+// Referrers implements heap.Graph: a scan of the heap's references.
+func (g *graph) Referrers(set []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) error {
+	var member addressIndex
+	for _, n := range set {
+		member.put(g.nodes[n], n)
+	}
+	type hit struct {
+		from, slot uint64
+		class      heap.ClassID
+		to         heap.Node
+	}
+	found := make([][]hit, g.workers)
+	_, err := g.j.scan(g.ctx, g.runs, g.workers, func(w int, s *scanner, o *object) error {
+		return s.references(o, func(slot, to uint64) {
+			if n := member.get(to); n != heap.None {
+				found[w] = append(found[w], hit{o.address, slot, o.class.id, n})
+			}
+		})
+	})
+	if err != nil {
+		return err
+	}
+	hits := slices.Concat(found...)
+	slices.SortFunc(hits, func(a, b hit) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.slot, b.slot)) })
+	at := make([]uint64, len(hits))
+	for i, h := range hits {
+		at[i] = h.from
+	}
+	if err := g.meet(at); err != nil {
+		return err
+	}
+	for _, h := range hits {
+		from := g.find(h.from)
+		if from == heap.None {
+			continue
+		}
+		if field, ok := g.fieldAt(from, h.class, uint32(h.slot-h.from)); ok {
+			yield(from, field, h.to)
+		}
+	}
+	return nil
+}
+
+// fieldAt numbers the strong reference at an offset in an object.
+func (g *graph) fieldAt(n heap.Node, c heap.ClassID, offset uint32) (int32, bool) {
+	k := g.j.klasses[c]
+	if k.array {
+		return heap.Element, true
+	}
+	if of, ok := g.mirrorOf(n); ok {
+		for i, f := range of.statics {
+			if f.offset == offset && f.Type == heap.Object {
+				return int32(i), true
+			}
+		}
+		return 0, false // what the JVM itself keeps in a mirror
+	}
+	strong, err := g.strong(k)
+	if err != nil {
+		return 0, false
+	}
+	for _, f := range strong {
+		if k.all[f].offset == offset {
+			return f, true
+		}
+	}
+	return 0, false
+}
+
+// Roots implements heap.Graph: the live threads and what their stacks refer to.
+// Other roots there are, such as JNI references, are not known.
+func (g *graph) Roots(yield func(n heap.Node, kind heap.RootKind)) bool {
+	var at []uint64
+	for _, t := range g.threads {
+		at = append(at, t.object)
+	}
+	if g.meet(at) == nil {
+		for _, t := range g.threads {
+			if n := g.find(t.object); n != heap.None {
+				yield(n, heap.RootThread)
+			}
+		}
+	}
+	return false
+}
+
+// Address6 implements heap.Graph.
+func (g *graph) Address6(array heap.Node) (address [16]byte, ok bool) {
+	if array == heap.None || g.Class(array) < 0 || g.j.classes[g.Class(array)].Name != "byte[]" {
+		return address, false
+	}
+	l := g.j.layout
+	at := g.nodes[array]
+	var length [4]byte
+	if g.j.r.read([]span{{at + uint64(l.headerSize()) - 4, length[:]}}) != nil || binary.LittleEndian.Uint32(length[:]) != 16 {
+		return address, false
+	}
+	return address, g.j.r.read([]span{{at + arrayBase(g.j.klasses[g.Class(array)]), address[:]}}) == nil
+}

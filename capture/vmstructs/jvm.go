@@ -1,0 +1,107 @@
+package vmstructs
+
+import (
+	"fmt"
+
+	"github.com/leakscope/leakscope/heap"
+)
+
+// jvm is a running HotSpot JVM, seen from outside.
+type jvm struct {
+	r      *reader
+	lib    *library
+	tables *tables
+	layout *layout
+	flag   map[string]uint64
+
+	classes []heap.Class // by ClassID
+	klasses []*klass     // by ClassID
+	byKey   map[uint64]*klass
+	byPlace map[uint64]*klass // by address
+}
+
+// knownFlags are those that decide how memory is laid out, or that a snapshot
+// keeps.
+var knownFlags = []string{
+	"UseCompressedOops", "UseCompressedClassPointers", "UseCompactObjectHeaders", "ObjectAlignmentInBytes",
+	"UseG1GC", "UseParallelGC", "UseSerialGC", "UseShenandoahGC", "UseZGC", "UseEpsilonGC", "UseConcMarkSweepGC", "UseTLAB",
+	"MaxDirectMemorySize", "MaxHeapSize", "NativeMemoryTracking", "G1HeapRegionSize",
+}
+
+// openJVM finds the JVM in a process's memory and reads how it is laid out. It
+// reads nothing of the heap.
+func openJVM(m memory, mappings []mapping) (*jvm, error) {
+	r := &reader{memory: m}
+	lib, err := findLibrary(r, mappings, "libjvm.so")
+	if err != nil {
+		return nil, err
+	}
+	t, err := readTables(lib)
+	if err != nil {
+		return nil, err
+	}
+	l, err := newLayout(r, t)
+	if err != nil {
+		return nil, err
+	}
+	j := &jvm{r: r, lib: lib, tables: t, layout: l}
+	if j.flag, err = j.flags(knownFlags...); err != nil {
+		return nil, fmt.Errorf("flags: %w", err)
+	}
+	on := func(name string, absent bool) bool {
+		v, ok := j.flag[name]
+		if !ok {
+			return absent
+		}
+		return v&0xff != 0
+	}
+	l.narrowOops = on("UseCompressedOops", false)
+	l.compactHeaders = on("UseCompactObjectHeaders", false)
+	// The flag is gone where classes are always compressed (27).
+	l.narrowKlasses = on("UseCompressedClassPointers", true)
+	l.alignment = 8
+	if a := j.flag["ObjectAlignmentInBytes"] & 0xffff; a == 16 || a == 32 || a == 64 || a == 128 || a == 256 {
+		l.alignment = a
+	}
+	if !l.narrowOops {
+		l.oopBase, l.oopShift = 0, 0
+	}
+	return j, nil
+}
+
+// decode turns a reference as it stands in memory into an address, 0 for null.
+func (l *layout) decode(raw uint64) uint64 {
+	if raw == 0 || !l.narrowOops {
+		return raw
+	}
+	return l.oopBase + raw<<l.oopShift
+}
+
+// klassAddress turns what an object's header says of its class into the
+// address of the Klass.
+func (l *layout) klassAddress(key uint64) uint64 {
+	if !l.narrowKlasses {
+		return key
+	}
+	return l.klassBase + key<<l.klassShift
+}
+
+// klassKey is the reverse of klassAddress.
+func (l *layout) klassKey(address uint64) uint64 {
+	if !l.narrowKlasses {
+		return address
+	}
+	return (address - l.klassBase) >> l.klassShift
+}
+
+// headerSize is how many bytes of an object tell its class and, of an array,
+// its length.
+func (l *layout) headerSize() int {
+	switch {
+	case l.compactHeaders:
+		return 12
+	case l.narrowKlasses:
+		return 16
+	}
+	return 20
+}

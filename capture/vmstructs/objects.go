@@ -1,0 +1,283 @@
+package vmstructs
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// object is one object as a scan meets it.
+type object struct {
+	address uint64
+	class   *klass
+	size    uint64 // in memory, header and padding included
+	length  uint64 // of an array
+}
+
+const (
+	blockSize = 1 << 20 // of the heap that one read copies
+	maxObject = 1 << 40
+)
+
+// scanner reads runs of objects. Each goroutine has one.
+type scanner struct {
+	j     *jvm
+	block []byte
+	at    uint64 // address of block
+	end   uint64 // of the run
+
+	cache [512]struct {
+		key   uint64
+		class *klass
+	}
+	skipped int64 // bytes that were no object that is known
+}
+
+// scan visits all objects of all runs, in parallel over runs. visit gets the
+// scanner to read an object's bytes, and must not keep them. It may be called
+// from workers goroutines at once, each with its own number.
+func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(worker int, s *scanner, o *object) error) (skipped int64, err error) {
+	var next, lost atomic.Int64
+	var wait sync.WaitGroup
+	errs := make([]error, workers)
+	stop := make(chan struct{})
+	var once sync.Once
+	for w := range workers {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			s := &scanner{j: j, block: make([]byte, 0, blockSize)}
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(runs) {
+					break
+				}
+				if err := s.run(ctx, stop, runs[i], func(o *object) error { return visit(w, s, o) }); err != nil {
+					errs[w] = err
+					once.Do(func() { close(stop) })
+					break
+				}
+			}
+			lost.Add(s.skipped)
+		}()
+	}
+	wait.Wait()
+	for _, e := range errs {
+		if e != nil {
+			return lost.Load(), e
+		}
+	}
+	return lost.Load(), ctx.Err()
+}
+
+// run visits the objects of one run. Where what should be an object is none,
+// the next place from which on several objects follow one another is looked for.
+func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit func(*object) error) error {
+	s.end = e.end
+	s.block, s.at = s.block[:0], e.start
+	var o object
+	for at := e.start; at < e.end; {
+		if len(s.block) == 0 || at >= s.at+uint64(len(s.block)) {
+			select {
+			case <-stop:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			default:
+			}
+		}
+		ok, err := s.object(at, &o)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			next, err := s.resume(at + 8)
+			if err != nil {
+				return err
+			}
+			s.skipped += int64(next - at)
+			at = next
+			continue
+		}
+		if err := visit(&o); err != nil {
+			return err
+		}
+		at += o.size
+	}
+	return nil
+}
+
+// view returns n bytes at an address of the run, fewer at its end. They hold
+// until the next call.
+func (s *scanner) view(at uint64, n int) ([]byte, error) {
+	if at >= s.at && at+uint64(n) <= s.at+uint64(len(s.block)) {
+		return s.block[at-s.at:][:n], nil
+	}
+	n = int(min(uint64(n), s.end-at))
+	size := int(min(uint64(max(n, blockSize)), s.end-at))
+	if cap(s.block) < size {
+		s.block = make([]byte, 0, size)
+	}
+	s.block, s.at = s.block[:size], at
+	if err := s.j.r.read([]span{{at, s.block}}); err != nil {
+		s.block = s.block[:0]
+		return nil, fmt.Errorf("heap at 0x%x: %w", at, err)
+	}
+	return s.block[:n], nil
+}
+
+// object reads the header at an address; ok is false where there is no object
+// of a known class that fits into the run.
+func (s *scanner) object(at uint64, o *object) (ok bool, err error) {
+	l := s.j.layout
+	h, err := s.view(at, l.headerSize())
+	if err != nil || len(h) < 8 {
+		return false, err
+	}
+	if len(h) < l.headerSize() { // the smallest objects are shorter than an array's header
+		var padded [24]byte
+		copy(padded[:], h)
+		h = padded[:]
+	}
+	key := l.headerKey(h)
+	c := &s.cache[key%uint64(len(s.cache))]
+	if c.key != key || c.class == nil {
+		k := s.j.byKey[key]
+		if k == nil {
+			return false, nil
+		}
+		c.key, c.class = key, k
+	}
+	o.address, o.class = at, c.class
+	if !l.measure(h, o) {
+		return false, nil
+	}
+	if o.class.isClass {
+		b, err := s.view(at, int(l.mirrorSize)+4)
+		if err != nil || len(b) < int(l.mirrorSize)+4 {
+			return false, err
+		}
+		o.size = 8 * uint64(binary.LittleEndian.Uint32(b[l.mirrorSize:]))
+	}
+	return o.size >= 8 && o.size < maxObject && o.size <= s.end-at, nil
+}
+
+// headerKey tells the class of an object by its header: the narrow class at
+// offset 8, the whole pointer where it is not compressed, or the upper 22 bits
+// of the mark word where headers are compact.
+func (l *layout) headerKey(h []byte) uint64 {
+	switch {
+	case l.compactHeaders:
+		return binary.LittleEndian.Uint64(h) >> 42
+	case l.narrowKlasses:
+		return uint64(binary.LittleEndian.Uint32(h[8:]))
+	}
+	return binary.LittleEndian.Uint64(h[8:])
+}
+
+// measure computes an object's size by its class's layout helper: positive for
+// instances (bytes, and a flag in the lowest bit), negative for arrays (a tag
+// in the upper 2 bits, the header's size, and the logarithm of an element's).
+func (l *layout) measure(h []byte, o *object) bool {
+	helper := o.class.helper
+	if helper > 0 {
+		o.size, o.length = uint64(helper)&^7, 0
+		return true
+	}
+	if helper == 0 {
+		return false
+	}
+	length := int32(binary.LittleEndian.Uint32(h[l.headerSize()-4:]))
+	if length < 0 {
+		return false
+	}
+	o.length = uint64(length)
+	o.size = (uint64(helper>>16&0xff) + o.length<<(helper&0x3f) + l.alignment - 1) &^ (l.alignment - 1)
+	return true
+}
+
+// arrayBase is the offset of an array's first element.
+func arrayBase(k *klass) uint64 { return uint64(k.helper >> 16 & 0xff) }
+
+// resume finds the next place from which on some objects follow one another,
+// or the end of the run.
+func (s *scanner) resume(at uint64) (uint64, error) {
+	const chain = 4
+	var o object
+	for ; at < s.end; at += 8 {
+		next := at
+		good := 0
+		for good < chain && next < s.end {
+			ok, err := s.object(next, &o)
+			if err != nil {
+				return 0, err
+			}
+			if !ok {
+				break
+			}
+			next += o.size
+			good++
+		}
+		if good == chain || good > 0 && next == s.end {
+			return at, nil
+		}
+	}
+	return s.end, nil
+}
+
+// references calls yield with the address of each reference of an object that
+// the scanner stands at, and what it refers to.
+func (s *scanner) references(o *object, yield func(slot uint64, to uint64)) error {
+	l := s.j.layout
+	width := uint64(l.oopSize())
+	run := func(offset, count uint64) error {
+		for count > 0 {
+			n := min(count, blockSize/width)
+			b, err := s.view(o.address+offset, int(n*width))
+			if err != nil {
+				return err
+			}
+			if uint64(len(b)) < n*width {
+				return fmt.Errorf("an object at 0x%x reaches beyond its region", o.address)
+			}
+			if width == 4 {
+				for i := range n {
+					if raw := binary.LittleEndian.Uint32(b[4*i:]); raw != 0 {
+						yield(o.address+offset+4*i, l.oopBase+uint64(raw)<<l.oopShift)
+					}
+				}
+			} else {
+				for i := range n {
+					if to := binary.LittleEndian.Uint64(b[8*i:]); to != 0 {
+						yield(o.address+offset+8*i, to)
+					}
+				}
+			}
+			offset += n * width
+			count -= n
+		}
+		return nil
+	}
+	if o.class.array {
+		return run(arrayBase(o.class), o.length)
+	}
+	for _, m := range o.class.maps {
+		if err := run(uint64(m.offset), uint64(m.count)); err != nil {
+			return err
+		}
+	}
+	if o.class.isClass {
+		// A mirror's static references come first behind its own fields.
+		b, err := s.view(o.address+l.mirrorStatics, 4)
+		if err != nil || len(b) < 4 {
+			return err
+		}
+		n := uint64(binary.LittleEndian.Uint32(b))
+		if base := uint64(o.class.helper) &^ 7; base+n*width <= o.size {
+			return run(base, n)
+		}
+	}
+	return nil
+}

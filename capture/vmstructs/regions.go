@@ -1,0 +1,237 @@
+package vmstructs
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// extent is a run of objects in the heap, one after the other.
+type extent struct{ start, end uint64 }
+
+const maxRegions = 1 << 20
+
+// collector names the target's collector by its flag, "" for none that is known.
+func (j *jvm) collector() string {
+	for _, name := range []string{"G1", "Parallel", "Serial", "Shenandoah", "Z", "Epsilon", "ConcMarkSweep"} {
+		if j.flag["Use"+name+"GC"]&0xff != 0 {
+			return name
+		}
+	}
+	return ""
+}
+
+// extents returns where objects are: what the collector has handed out, less
+// what threads have set aside and not used yet.
+func (j *jvm) extents() ([]extent, error) {
+	var used []extent
+	var err error
+	switch c := j.collector(); c {
+	case "G1":
+		used, err = j.g1Regions()
+	case "Parallel":
+		used, err = j.parallelSpaces()
+	case "Serial":
+		used, err = j.serialSpaces()
+	case "Shenandoah":
+		used, err = j.shenandoahRegions()
+	case "Z":
+		return nil, fmt.Errorf("%w: ZGC moves objects while the program runs; counters and Cleaners are read, owners take a heap dump", ErrUnsupported)
+	case "":
+		return nil, fmt.Errorf("%w: a collector that is not known", ErrUnsupported)
+	default:
+		return nil, fmt.Errorf("%w: the heap of the collector %s", ErrUnsupported, c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the heap of the collector %s: %w", j.collector(), err)
+	}
+	threads, err := j.threads()
+	if err != nil {
+		return nil, err
+	}
+	return j.withoutBuffers(used, threads), nil
+}
+
+// withoutBuffers cuts the unused part of each thread's allocation buffer out.
+// When the thread gives a buffer up it fills that part and a reserve behind its
+// end, so the next object starts behind the reserve.
+func (j *jvm) withoutBuffers(used []extent, threads []thread) []extent {
+	reserve := uint64(2)
+	if at, ok := j.tables.find("ThreadLocalAllocBuffer::_reserve_for_allocation_prefetch"); ok {
+		reserve = max(reserve, uint64(j.r.u32(at.at)))
+	}
+	if at, ok := j.tables.find("CollectedHeap::_lab_alignment_reserve"); ok {
+		reserve = max(reserve, j.r.u64(at.at))
+	}
+	a := j.layout.alignment
+	size := (reserve*8 + a - 1) &^ (a - 1)
+	var gaps []extent
+	for _, t := range threads {
+		if t.top != 0 && t.top <= t.end {
+			gaps = append(gaps, extent{t.top, t.end + size})
+		}
+	}
+	slices.SortFunc(gaps, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
+	slices.SortFunc(used, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
+	var out []extent
+	for _, e := range used {
+		first, _ := slices.BinarySearchFunc(gaps, e.start, func(g extent, at uint64) int { return cmp.Compare(g.start, at) })
+		for _, g := range gaps[first:] {
+			if g.start >= e.end {
+				break
+			}
+			if g.start > e.start {
+				out = append(out, extent{e.start, g.start})
+			}
+			e.start = min(g.end, e.end)
+		}
+		if e.start < e.end {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// addExtent checks a run of objects and keeps it.
+func (j *jvm) addExtent(all []extent, start, end uint64) ([]extent, error) {
+	if start == end {
+		return all, nil
+	}
+	if start%8 != 0 || end%8 != 0 || start > end || end >= 1<<47 {
+		return nil, fmt.Errorf("%w: objects from 0x%x to 0x%x", ErrUnsupported, start, end)
+	}
+	return append(all, extent{start, end}), nil
+}
+
+// g1Regions reads the table of regions. Regions that continue a large object
+// are left out, and the one it starts in is as long as the object.
+func (j *jvm) g1Regions() ([]extent, error) {
+	f := &resolver{t: j.tables}
+	regions := j.layout.collectedHeap + f.offset("G1CollectedHeap::_hrm") + f.offset("HeapRegionManager::_regions", "G1HeapRegionManager::_regions")
+	base, length := f.offset("G1HeapRegionTable::_base"), f.offset("G1HeapRegionTable::_length")
+	bottomAt, topAt := f.field("HeapRegion::_bottom", "G1HeapRegion::_bottom", "Space::_bottom"), f.field("HeapRegion::_top", "G1HeapRegion::_top", "ContiguousSpace::_top", "G1ContiguousSpace::_top")
+	tagAt := f.offset("HeapRegion::_type", "G1HeapRegion::_type") + f.offset("HeapRegionType::_tag", "G1HeapRegionType::_tag")
+	if len(f.missing) > 0 {
+		return nil, f.missing[0]
+	}
+	n := j.r.u64(regions + length)
+	if j.r.err == nil && n > maxRegions {
+		return nil, fmt.Errorf("%w: %d regions", ErrUnsupported, n)
+	}
+	raw := j.r.bytes(j.r.u64(regions+base), 8*int(n))
+	var slots []uint64
+	for ; len(raw) >= 8; raw = raw[8:] {
+		if r := binary.LittleEndian.Uint64(raw); r != 0 {
+			slots = append(slots, r+bottomAt.offset, r+topAt.offset, r+tagAt)
+		}
+	}
+	if j.r.err != nil {
+		return nil, j.r.err
+	}
+	words, err := j.words(slots)
+	if err != nil {
+		return nil, err
+	}
+	const humongous, continues = 4, 1 // bits of the tag: HeapRegionType (11 on)
+	var all []extent
+	for ; len(words) >= 3; words = words[3:] {
+		bottom, top, tag := words[0], words[1], uint32(words[2])
+		if tag&humongous != 0 && tag&continues != 0 {
+			if n := len(all); n > 0 && all[n-1].end == bottom {
+				all[n-1].end = top
+			}
+			continue
+		}
+		if all, err = j.addExtent(all, bottom, top); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// spaces reads the bottoms and tops of spaces.
+func (j *jvm) spaces(at []uint64, bottom, top vmField) ([]extent, error) {
+	var all []extent
+	for _, s := range at {
+		start, end := j.r.u64(s+bottom.offset), j.r.u64(s+top.offset)
+		if j.r.err != nil {
+			return nil, j.r.err
+		}
+		var err error
+		if all, err = j.addExtent(all, start, end); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (j *jvm) parallelSpaces() ([]extent, error) {
+	f := &resolver{t: j.tables}
+	young, old := j.r.u64(f.at("ParallelScavengeHeap::_young_gen")), j.r.u64(f.at("ParallelScavengeHeap::_old_gen"))
+	// The other survivor space is empty between collections.
+	eden, from := f.offset("PSYoungGen::_eden_space"), f.offset("PSYoungGen::_from_space")
+	tenured := f.offset("PSOldGen::_object_space")
+	bottom, top := f.field("MutableSpace::_bottom"), f.field("MutableSpace::_top")
+	if len(f.missing) > 0 {
+		return nil, f.missing[0]
+	}
+	at := []uint64{j.r.u64(young + eden), j.r.u64(young + from), j.r.u64(old + tenured)}
+	return j.spaces(at, bottom, top)
+}
+
+func (j *jvm) serialSpaces() ([]extent, error) {
+	f := &resolver{t: j.tables}
+	var young, old uint64
+	if gens, ok := j.tables.find("GenCollectedHeap::_gens"); ok { // 8: an array of two
+		young, old = j.r.u64(j.layout.collectedHeap+gens.offset), j.r.u64(j.layout.collectedHeap+gens.offset+8)
+	} else {
+		young = j.r.u64(j.layout.collectedHeap + f.offset("SerialHeap::_young_gen", "GenCollectedHeap::_young_gen"))
+		old = j.r.u64(j.layout.collectedHeap + f.offset("SerialHeap::_old_gen", "GenCollectedHeap::_old_gen"))
+	}
+	eden, from := f.offset("DefNewGeneration::_eden_space"), f.offset("DefNewGeneration::_from_space")
+	tenured := f.offset("TenuredGeneration::_the_space", "OneContigSpaceCardGeneration::_the_space")
+	bottom, top := f.field("ContiguousSpace::_bottom", "Space::_bottom"), f.field("ContiguousSpace::_top")
+	if len(f.missing) > 0 {
+		return nil, f.missing[0]
+	}
+	return j.spaces([]uint64{j.r.u64(young + eden), j.r.u64(young + from), j.r.u64(old + tenured)}, bottom, top)
+}
+
+func (j *jvm) shenandoahRegions() ([]extent, error) {
+	f := &resolver{t: j.tables}
+	table := j.r.u64(j.layout.collectedHeap + f.offset("ShenandoahHeap::_regions"))
+	n := j.r.u64(j.layout.collectedHeap + f.offset("ShenandoahHeap::_num_regions"))
+	bottomAt, topAt, stateAt := f.field("ShenandoahHeapRegion::_bottom"), f.field("ShenandoahHeapRegion::_top"), f.offset("ShenandoahHeapRegion::_state")
+	if len(f.missing) > 0 {
+		return nil, f.missing[0]
+	}
+	if j.r.err == nil && n > maxRegions {
+		return nil, fmt.Errorf("%w: %d regions", ErrUnsupported, n)
+	}
+	raw := j.r.bytes(table, 8*int(n))
+	// ShenandoahHeapRegion::RegionState: 2 regular, 3 and 4 a large object and
+	// what continues it, 5 the collection set, 6 to 8 pinned ones, 9 trash.
+	const regular, continues, trash = 2, 4, 9
+	var all []extent
+	for ; len(raw) >= 8; raw = raw[8:] {
+		r := binary.LittleEndian.Uint64(raw)
+		bottom, top, state := j.r.u64(r+bottomAt.offset), j.r.u64(r+topAt.offset), j.r.u32(r+stateAt)
+		switch {
+		case j.r.err != nil:
+			return nil, j.r.err
+		case state < regular, state >= trash:
+			continue
+		case state == continues:
+			if n := len(all); n > 0 && all[n-1].end == bottom {
+				all[n-1].end = top
+			}
+			continue
+		}
+		var err error
+		if all, err = j.addExtent(all, bottom, top); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
