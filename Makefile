@@ -39,7 +39,8 @@ test: test-prereqs
 # scripts/jdks.sh. One package after the other: each starts JVMs side by side.
 test-jdks: test-prereqs
 	scripts/jdks.sh
-	LEAKSCOPE_TEST_JDKS=all $(GO) test -p 1 -parallel 4 -timeout 60m -run 'TestLive|TestPhases' ./internal/scenario ./cmd/leakscope
+	LEAKSCOPE_TEST_JDKS=all $(GO) test -p 1 -parallel 4 -timeout 60m ./internal/scenario ./capture/hotspot $(wildcard ./capture/vmstructs)
+	LEAKSCOPE_TEST_JDKS=all $(GO) test -parallel 4 -timeout 60m -run 'TestLive' ./cmd/leakscope
 
 lint: vet fumpt $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/leakscope/leakscope/internal/scenario"
 )
 
 // idle is a Go process that may have a file mapped and lives as long as its
@@ -241,7 +243,7 @@ func TestDisabled(t *testing.T) {
 
 // TestStopped asks a JVM that is stopped, before and after it has a socket.
 func TestStopped(t *testing.T) {
-	tg := startTarget(t, jdks(t)["17"], 8)
+	tg := startTarget(t, scenario.Required(t).Home, 8)
 	stop := func(signal syscall.Signal) {
 		if err := syscall.Kill(tg.pid, signal); err != nil {
 			t.Fatal(err)
@@ -354,7 +356,11 @@ func TestOtherUser(t *testing.T) {
 		t.Run("jdk"+feature, func(t *testing.T) {
 			cmd := javaCommand(t, home, 8)
 			cmd.Dir = "/"
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			if (scenario.JDK{Home: home}).OwnRoot() {
+				cmd.Env = append(os.Environ(), fmt.Sprintf("LEAKSCOPE_JDK_USER=%d:%d", nobody, nobody))
+			} else {
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			}
 			tg := run(t, cmd)
 			j := open(t, tg.pid)
 			for _, asTarget := range []bool{false, true} { // as JDK 8 wants it
@@ -373,6 +379,9 @@ func TestOtherUser(t *testing.T) {
 				t.Error(err)
 			}
 			options.Directory = t.TempDir() // root's
+			if (scenario.JDK{Home: home}).OwnRoot() {
+				options.Directory = "/host" + options.Directory
+			}
 			if _, err := j.DumpHeap(t.Context(), options, consume); !errors.Is(err, ErrDenied) {
 				t.Errorf("error %v, want ErrDenied", err)
 			}
@@ -402,6 +411,9 @@ ln -s /elsewhere $R/tmp
 for l in bin lib lib64 sbin; do ln -s usr/$l $R/$l; done
 exec chroot $R "$@"`
 	for feature, home := range jdks(t) {
+		if (scenario.JDK{Home: home}).OwnRoot() {
+			continue // every test of this package runs it in another root
+		}
 		t.Run("jdk"+feature, func(t *testing.T) {
 			java := javaCommand(t, home, 8)
 			cmd := exec.Command("/bin/sh", append([]string{"-c", script, "sh"}, java.Args...)...)
@@ -438,7 +450,7 @@ exec chroot $R "$@"`
 // talked to.
 func TestForeignSocket(t *testing.T) {
 	needRoot(t)
-	cmd := javaCommand(t, jdks(t)["17"], 8)
+	cmd := javaCommand(t, scenario.Required(t).Home, 8)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	cmd.Dir = "/"
 	tg := run(t, cmd)
@@ -464,7 +476,7 @@ func TestForeignSocket(t *testing.T) {
 // TestDumpErrors has the JVM fail.
 func TestDumpErrors(t *testing.T) {
 	needRoot(t)
-	tg := startTarget(t, jdks(t)["17"], 64)
+	tg := startTarget(t, scenario.Required(t).Home, 64)
 	small := t.TempDir()
 	if err := unix.Mount("none", small, "tmpfs", 0, "size=70m"); err != nil {
 		t.Fatal(err)

@@ -21,6 +21,14 @@ type JDK struct {
 // String is the JDK's short name, for names of subtests.
 func (j JDK) String() string { return fmt.Sprintf("jdk%d", j.Feature) }
 
+// OwnRoot reports whether the JDK runs in a root of its own, to which its
+// bin/java takes it: that must start as root, and LEAKSCOPE_JDK_USER=UID:GID in
+// its environment has the JVM run as somebody else.
+func (j JDK) OwnRoot() bool {
+	_, err := os.Stat(filepath.Join(j.Home, "inside"))
+	return err == nil
+}
+
 func (j JDK) java() string { return filepath.Join(j.Home, "bin", "java") }
 
 const (
