@@ -15,6 +15,7 @@ const ticksPerSecond = 100
 type stat struct {
 	comm       string
 	state      byte
+	group      int // process group
 	threads    int64
 	startTicks uint64 // since boot
 }
@@ -45,7 +46,7 @@ func parseStat(content []byte) (stat, error) {
 		return stat{}, syntaxError(1, "pid (name) state", content)
 	}
 	s := stat{comm: printable(content[open+1 : end])}
-	const first, threads, start = 3, 20, 22 // numbers of fields, as in the manual
+	const first, group, threads, start = 3, 5, 20, 22 // numbers of fields, as in the manual
 	fields := bytes.Fields(content[end+1:])
 	if len(fields) <= start-first {
 		return stat{}, syntaxError(1, fmt.Sprintf("%d fields", start), content)
@@ -55,6 +56,9 @@ func parseStat(content []byte) (stat, error) {
 	}
 	s.state = fields[0][0]
 	var err error
+	if s.group, err = strconv.Atoi(string(fields[group-first])); err != nil {
+		return stat{}, syntaxError(1, "a process group in field 5", fields[group-first])
+	}
 	if s.threads, err = strconv.ParseInt(string(fields[threads-first]), 10, 64); err != nil {
 		return stat{}, syntaxError(1, "a number of threads in field 20", fields[threads-first])
 	}

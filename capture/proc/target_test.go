@@ -171,14 +171,15 @@ func TestParseStat(t *testing.T) {
 		want stat
 		bad  bool
 	}{
-		"plain":           {text: zombieStat, want: stat{"java", 'Z', 1, 123456}},
-		"brackets":        {text: strings.Replace(zombieStat, "(java)", "(a) b (c))", 1), want: stat{"a) b (c)", 'Z', 1, 123456}},
-		"control bytes":   {text: strings.Replace(zombieStat, "java", "a\x1b[31m\xff", 1), want: stat{"a?[31m?", 'Z', 1, 123456}},
+		"plain":           {text: zombieStat, want: stat{"java", 'Z', 42, 1, 123456}},
+		"brackets":        {text: strings.Replace(zombieStat, "(java)", "(a) b (c))", 1), want: stat{"a) b (c)", 'Z', 42, 1, 123456}},
+		"control bytes":   {text: strings.Replace(zombieStat, "java", "a\x1b[31m\xff", 1), want: stat{"a?[31m?", 'Z', 42, 1, 123456}},
 		"empty":           {text: "", bad: true},
 		"no bracket":      {text: "42 java S", bad: true},
 		"brackets turned": {text: ")42 java( S", bad: true},
 		"short":           {text: "42 (java) S 1 2 3", bad: true},
 		"no number":       {text: strings.Replace(zombieStat, "123456", "12x", 1), bad: true},
+		"no group":        {text: "42 (java) Z 1 x 42 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 123456", bad: true},
 		"long state":      {text: strings.Replace(zombieStat, " Z ", " ZZ ", 1), bad: true},
 	} {
 		t.Run(name, func(t *testing.T) {

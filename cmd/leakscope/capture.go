@@ -101,7 +101,6 @@ func (f *captureFlags) registerHeap(cmd *cobra.Command) {
 func (f *captureFlags) options(parts []capture.Part, args []string) (capture.Options, error) {
 	o := capture.Options{
 		PID: f.pid, Parts: parts, HeapDumpFile: f.dump, KeepCommandLine: f.unmasked, Version: version,
-		Heap: capture.HeapOptions{Live: f.live, Directory: f.dumpDir},
 	}
 	if len(args) == 1 {
 		pid, err := strconv.Atoi(args[0])
@@ -120,8 +119,6 @@ func (f *captureFlags) options(parts []capture.Part, args []string) (capture.Opt
 		return o, usageError("leakscope capture PID; pgrep -a java lists JVMs", "which process?")
 	case f.dump != "" && f.heap:
 		return o, usageError("--heap dumps the running process, --heap-dump reads a file", "--heap and --heap-dump exclude each other")
-	case f.live && !f.heap && !slices.Contains(parts, capture.PartHeap):
-		return o, usageError("add --heap", "--live is about a heap dump")
 	case f.count < 1:
 		return o, usageError("--count 4 --interval 1m", "--count %d: want at least 1", f.count)
 	case f.count > 1 && o.PID == 0:
@@ -131,17 +128,26 @@ func (f *captureFlags) options(parts []capture.Part, args []string) (capture.Opt
 	case f.count > 1 && f.interval <= 0:
 		return o, usageError("--interval 30s", "--interval %s: want more than nothing", f.interval)
 	}
+	return o, f.heapOptions(&o)
+}
+
+// heapOptions adds what the flags say of the heap.
+func (f *captureFlags) heapOptions(o *capture.Options) error {
+	if f.live && !f.heap && !slices.Contains(o.Parts, capture.PartHeap) {
+		return usageError("add --heap", "--live is about a heap dump")
+	}
+	o.Heap.Live, o.Heap.Directory = f.live, f.dumpDir
 	if f.heap {
 		o.Parts = []capture.Part{capture.PartMmap, capture.PartConnections, capture.PartJVM, capture.PartHeap}
 	}
 	if f.memory != "" {
 		limit, err := units.ParseBytes(f.memory)
 		if err != nil {
-			return o, usageError("e.g. --max-memory 512MiB", "--max-memory: %w", err)
+			return usageError("e.g. --max-memory 512MiB", "--max-memory: %w", err)
 		}
 		o.Heap.MaxMemoryBytes = limit
 	}
-	return o, nil
+	return nil
 }
 
 // capture takes the snapshots and writes each as soon as it is there.

@@ -22,8 +22,8 @@ func (f *runsFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.after, "after", nil, "the `SNAPSHOTS` of a run after it")
 }
 
-// runFlags are the flags of diff that take every following argument.
-var runFlags = []string{"--before", "--after"}
+// listFlags are the flags of diff that take every following argument.
+var listFlags = []string{"--before", "--after"}
 
 // expandRuns writes "diff --before A B" as "diff --before=A --before=B", which
 // is what the flag package understands. Command lines of other commands are
@@ -46,7 +46,7 @@ func expandRuns(args []string) []string {
 		case arg == "--":
 			leave()
 			return append(out, args[at+i:]...)
-		case slices.Contains(runFlags, arg):
+		case slices.Contains(listFlags, arg):
 			leave()
 			current = arg
 		case strings.HasPrefix(arg, "-") && arg != "-":

@@ -85,7 +85,7 @@ and writes no file in it. Exit codes: 0 done, 1 it did not work, 2 wrong usage,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(cmd.CommandPath()+" --help lists the flags", "%w", err)
 	})
-	root.AddCommand(a.captureCommand(), a.diffCommand(), a.checkCommand(), a.reportCommand(),
+	root.AddCommand(a.captureCommand(), a.diffCommand(), a.checkCommand(), a.runCommand(), a.reportCommand(),
 		a.inspectCommand(), a.explainCommand(), a.schemaCommand(), a.demoCommand(), a.versionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
