@@ -43,10 +43,10 @@ type Process struct {
 	truth   Truth
 }
 
-// Start compiles the scenarios where that is still to do, starts one on a JDK
-// and waits for the end of its first phase. The process and its peer end with
-// the test, or with Stop.
-func Start(t testing.TB, name string, jdk JDK, o Options) *Process {
+// CommandLine compiles the scenarios where that is still to do, and returns the
+// command that runs one on a JDK. The process reads "next" from its standard
+// input, and ends at its end.
+func CommandLine(t testing.TB, name string, jdk JDK, o Options) []string {
 	t.Helper()
 	d := Named(t, name)
 	if !d.RunsOn(jdk.Feature) {
@@ -63,7 +63,15 @@ func Start(t testing.TB, name string, jdk JDK, o Options) *Process {
 	}
 	command = append(command, o.JVMArguments...)
 	command = append(command, "-cp", strings.Join(append([]string{Compile(t)}, d.library(t).classPath(t)...), ":"), "scenario.Main", name)
+	return command
+}
 
+// Start compiles the scenarios where that is still to do, starts one on a JDK
+// and waits for the end of its first phase. The process and its peer end with
+// the test, or with Stop.
+func Start(t testing.TB, name string, jdk JDK, o Options) *Process {
+	t.Helper()
+	command := CommandLine(t, name, jdk, o)
 	p := &Process{JDK: jdk, command: exec.Command(command[0], command[1:]...), lines: make(chan string, 1)}
 	var err error
 	if p.input, err = p.command.StdinPipe(); err != nil {
