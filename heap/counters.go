@@ -23,6 +23,15 @@ var counterTable = []struct {
 	}},
 }
 
+// Counters reads the counters that a heap keeps of off-heap memory, sorted by
+// name, and nothing else of it.
+func Counters(g Graph) []Counter {
+	w := &walk{g: g, classes: g.Classes()}
+	w.classify()
+	w.readCounters()
+	return w.result().Counters
+}
+
 // readCounters reads the counters of every copy of their classes.
 func (w *walk) readCounters() {
 	seen := map[string]int{}

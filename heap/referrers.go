@@ -96,6 +96,18 @@ func (b *backward) reachable(w *walk, n Node) (yes, known bool) {
 // search goes backward from nodes. It leaves what is reachable met in
 // walk.rootWay, each object with the way from the nearest root to it.
 func (b *backward) search(w *walk, nodes []Node) error {
+	// What only a stack or the JVM itself refers to is found last, so that the
+	// path shown is one through the program's own objects where there is one.
+	var later []Node
+	defer func() { b.spread(w, later) }()
+	note := func(n Node) {
+		if _, ok := b.roots[n]; ok && !b.isRoot(w, n) {
+			later = append(later, n)
+		}
+	}
+	for _, n := range nodes {
+		note(n)
+	}
 	level := b.level(w, nil, nodes, func(Node) bool { return true })
 	for depth := 0; len(level) > 0; depth++ {
 		if depth == maxBackward || len(b.edges) > maxBackEdges {
@@ -115,6 +127,7 @@ func (b *backward) search(w *walk, nodes []Node) error {
 			if w.rootWay.met(from) || b.isRoot(w, from) {
 				roots = append(roots, from)
 			} else {
+				note(from)
 				next = append(next, from)
 			}
 		})
@@ -159,25 +172,29 @@ func (b *backward) useful(w *walk, n Node) bool {
 	return false
 }
 
+// isRoot tells the roots that say where something is held: classes and live
+// threads.
 func (b *backward) isRoot(w *walk, n Node) bool {
-	if _, ok := b.roots[n]; ok {
+	if _, ok := w.mirrors[n]; ok {
 		return true
 	}
-	_, ok := w.mirrors[n]
-	return ok
+	_, ok := b.roots[n]
+	return ok && w.trait(n)&ownRoot != 0
 }
 
 // spread marks as reachable what was found below roots, the clearest kind of
 // root first, and below objects that are reachable already.
 func (b *backward) spread(w *walk, roots []Node) {
 	kind := func(n Node) RootKind {
-		if k, ok := b.roots[n]; ok {
-			return k
+		if _, ok := w.mirrors[n]; ok {
+			return RootStatic
 		}
-		return RootStatic
+		return b.roots[n]
 	}
 	slices.SortStableFunc(roots, func(m, n Node) int { return int(kind(m)) - int(kind(n)) })
 	var level, next []Node
+	b.grow(w.g.Len())
+	w.rootWay.grow(w.g.Len())
 	for _, n := range roots {
 		if !w.rootWay.met(n) {
 			w.rootWay.meet(n, n, Element)

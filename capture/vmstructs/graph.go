@@ -27,6 +27,7 @@ type graph struct {
 	skipped int64 // bytes of the heap that were no known object
 	objects int64
 	mirrors map[heap.Node]*klass
+	onStack map[heap.Node]bool
 }
 
 func newGraph(ctx context.Context, j *jvm, runs []extent, threads []thread, workers int) (*graph, error) {
@@ -565,6 +566,9 @@ func (g *graph) Roots(yield func(n heap.Node, kind heap.RootKind)) bool {
 				yield(n, heap.RootThread)
 			}
 		}
+	}
+	for n := range g.onStack {
+		yield(n, heap.RootThread)
 	}
 	return false
 }

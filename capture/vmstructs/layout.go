@@ -43,6 +43,7 @@ type layout struct {
 		objectIsHandle      bool
 		tlabTop, tlabEnd    uint64
 		stackBase, stackLen uint64
+		lastSP              uint64
 	}
 	flags struct {
 		at, count, stride, name, address uint64
@@ -167,6 +168,7 @@ func (l *layout) resolveThreads(r *reader, f *resolver) {
 	tlab := f.offset("Thread::_tlab")
 	t.tlabTop, t.tlabEnd = tlab+f.offset("ThreadLocalAllocBuffer::_top"), tlab+f.offset("ThreadLocalAllocBuffer::_end")
 	t.stackBase, t.stackLen = f.offset("JavaThread::_stack_base", "Thread::_stack_base"), f.offset("JavaThread::_stack_size", "Thread::_stack_size")
+	t.lastSP = f.offset("JavaThread::_anchor") + f.offset("JavaFrameAnchor::_last_Java_sp")
 }
 
 func (l *layout) resolveFlags(r *reader, f *resolver) {

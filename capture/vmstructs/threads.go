@@ -12,6 +12,7 @@ type thread struct {
 	top, end uint64 // the unused part of its allocation buffer
 	stack    uint64 // the highest address of its stack
 	size     uint64 // of the stack
+	sp       uint64 // where its Java frames begin; 0 while it runs Java code
 }
 
 const maxThreads = 1 << 17
@@ -39,7 +40,7 @@ func (j *jvm) threads() ([]thread, error) {
 	if j.r.err != nil {
 		return nil, fmt.Errorf("threads: %w", j.r.err)
 	}
-	fields := []uint64{l.object, l.tlabTop, l.tlabEnd, l.stackBase, l.stackLen}
+	fields := []uint64{l.object, l.tlabTop, l.tlabEnd, l.stackBase, l.stackLen, l.lastSP}
 	var slots []uint64
 	for _, t := range at {
 		for _, f := range fields {
@@ -54,7 +55,7 @@ func (j *jvm) threads() ([]thread, error) {
 	var handles []uint64
 	for i := range out {
 		w := words[i*len(fields):]
-		out[i] = thread{object: w[0], top: w[1], end: w[2], stack: w[3], size: w[4]}
+		out[i] = thread{object: w[0], top: w[1], end: w[2], stack: w[3], size: w[4], sp: w[5]}
 		handles = append(handles, w[0])
 	}
 	if l.objectIsHandle {

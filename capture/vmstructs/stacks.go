@@ -1,0 +1,74 @@
+package vmstructs
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/leakscope/leakscope/heap"
+)
+
+// maxStack bounds what is read of one thread's stack, from its base on.
+const maxStack = 1 << 20
+
+// stackRoots meets what the stacks of threads refer to. It takes every word
+// that leads to an object for a reference, so what is in use is never missed;
+// a word left over may keep garbage.
+func (g *graph) stackRoots() error {
+	var at []uint64
+	resident := make([]bool, maxStack/pageSize)
+	for _, t := range g.threads {
+		size := min(t.size, maxStack) &^ (pageSize - 1)
+		if t.stack%8 != 0 || size == 0 || t.stack < size {
+			continue
+		}
+		low := (t.stack - size) &^ (pageSize - 1)
+		pages := int((t.stack - low + pageSize - 1) / pageSize)
+		if pages > len(resident) {
+			resident = make([]bool, pages)
+		}
+		if err := g.j.r.residentPages(low, pages, resident[:pages]); err != nil {
+			return err
+		}
+		// The used part is the resident run that ends at the base.
+		first := pages
+		for first > 0 && resident[first-1] {
+			first--
+		}
+		if low += uint64(first) * pageSize; low < t.sp && t.sp < t.stack {
+			low = t.sp &^ 7
+		}
+		if low >= t.stack {
+			continue
+		}
+		b := make([]byte, t.stack-low)
+		if err := g.j.r.read([]span{{low, b}}); err != nil {
+			if errors.Is(err, ErrGone) || errors.Is(err, ErrDenied) {
+				return err
+			}
+			continue // the thread has ended
+		}
+		for ; len(b) >= 8; b = b[8:] {
+			w := binary.LittleEndian.Uint64(b)
+			if g.inHeap(w) {
+				at = append(at, w)
+			}
+			if g.j.layout.narrowOops {
+				for _, half := range []uint64{w & 0xffffffff, w >> 32} {
+					if a := g.j.layout.decode(half); a != w && g.inHeap(a) {
+						at = append(at, a)
+					}
+				}
+			}
+		}
+	}
+	if err := g.meet(at); err != nil {
+		return err
+	}
+	g.onStack = map[heap.Node]bool{}
+	for _, a := range at {
+		if n := g.find(a); n != heap.None {
+			g.onStack[n] = true
+		}
+	}
+	return nil
+}
