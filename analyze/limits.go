@@ -17,8 +17,8 @@ type limit struct {
 // limitsOf lists the limits that a snapshot knows with their use.
 func limitsOf(s *snapshot.Snapshot) []limit {
 	var all []limit
-	if s.JVM != nil && s.Heap != nil {
-		for _, c := range s.Heap.Counters {
+	if s.JVM != nil {
+		for _, c := range s.Counters() {
 			if row, ok := heapCounter(s.Heap, c); ok {
 				all = append(all, limit{
 					name: "MaxDirectMemorySize", source: c.Name + " and the JVM's flags",

@@ -22,11 +22,9 @@ type counter struct {
 // total. They overlap, so they are never summed.
 func counters(s *snapshot.Snapshot) []counter {
 	var all []counter
-	if s.Heap != nil {
-		for _, c := range s.Heap.Counters {
-			if row, ok := heapCounter(s.Heap, c); ok {
-				all = append(all, row)
-			}
+	for _, c := range s.Counters() {
+		if row, ok := heapCounter(s.Heap, c); ok {
+			all = append(all, row)
 		}
 	}
 	if s.JVM != nil {
@@ -66,6 +64,9 @@ func heapCounter(h *snapshot.Heap, c snapshot.Counter) (counter, bool) {
 // cleanerBytes is the size of all buffers that a Cleaner frees: the heap
 // walk's own check adds up their deallocators, chunks of pools included.
 func cleanerBytes(h *snapshot.Heap) Int {
+	if h == nil {
+		return Int{}
+	}
 	for _, check := range h.Checks {
 		if strings.Contains(check.Name, "Bits") {
 			return snapshot.Known(check.Actual)
@@ -75,6 +76,9 @@ func cleanerBytes(h *snapshot.Heap) Int {
 }
 
 func sumOf(h *snapshot.Heap, counts func(*snapshot.Allocation) bool) Int {
+	if h == nil {
+		return Int{}
+	}
 	var sum int64
 	for i := range h.Allocations {
 		if counts(&h.Allocations[i]) {

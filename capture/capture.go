@@ -21,6 +21,7 @@ import (
 
 	"github.com/leakscope/leakscope/capture/proc"
 	"github.com/leakscope/leakscope/capture/sockets"
+	"github.com/leakscope/leakscope/capture/vmstructs"
 	"github.com/leakscope/leakscope/snapshot"
 )
 
@@ -32,7 +33,8 @@ const (
 	PartMmap        Part = "mmap"        // rss split, mappings
 	PartConnections Part = "connections" // fds, sockets
 	PartJVM         Part = "jvm"         // what the virtual machine says of itself
-	PartHeap        Part = "heap"        // the heap: opt-in
+	PartOwners      Part = "owners"      // the heap, read from outside: no pause
+	PartHeap        Part = "heap"        // the heap, by a heap dump: opt-in, it pauses the target
 )
 
 // Options say what to capture.
@@ -41,6 +43,8 @@ type Options struct {
 	Parts        []Part // empty: all but the heap
 	HeapDumpFile string // build the heap section from this HPROF file
 	Heap         HeapOptions
+	Attach       bool          // start the JVM's attach listener, which takes a signal
+	Budget       time.Duration // for reading the heap from outside; 0: 10 s
 
 	KeepCommandLine bool   // do not redact the command line
 	Version         string // of the tool, for the manifest
@@ -108,7 +112,8 @@ type recorder struct {
 	proc    proc.FS
 	s       *snapshot.Snapshot
 
-	heapRanges []proc.Range // where the Java heap lies, for the kinds of mappings
+	heapRanges []proc.Range      // where the Java heap lies, for the kinds of mappings
+	outside    *vmstructs.Target // nil where the JVM is not read from outside
 }
 
 // identify fills in the target, or fails when there is none.
@@ -159,6 +164,7 @@ func (r *recorder) record(name string, read func(*snapshot.Source) error) {
 // before a heap step and once more after it.
 func (r *recorder) live() {
 	pid := r.options.PID
+	defer r.closeOutside()
 	if r.options.wants(PartJVM) || r.options.wants(PartMmap) {
 		r.jvm()
 	}
@@ -177,7 +183,11 @@ func (r *recorder) live() {
 		r.s.FDs, r.s.Sockets = r.connections(snapshot.SourceFDs, snapshot.SourceSockets)
 	}
 	if r.wantsHeap() {
-		r.heap()
+		if r.outside != nil {
+			r.owners()
+		} else {
+			r.heap()
+		}
 		_, after := r.connections(snapshot.SourceFDsAfter, snapshot.SourceSocketsAfter)
 		if r.s.Sockets != nil && after != nil {
 			r.s.Sockets = sockets.Merge(r.s.Sockets, after)
@@ -186,8 +196,9 @@ func (r *recorder) live() {
 	r.stillThere()
 }
 
+// wantsHeap reports whether the heap is read, one way or another.
 func (r *recorder) wantsHeap() bool {
-	return r.options.wants(PartHeap) || r.options.HeapDumpFile != ""
+	return r.options.wants(PartHeap) || r.options.HeapDumpFile != "" || r.outside != nil
 }
 
 func (r *recorder) connections(fdSource, socketSource string) ([]snapshot.FD, []snapshot.Socket) {

@@ -9,7 +9,7 @@ import (
 func heapSection(method string, r *heap.Result) *snapshot.Heap {
 	h := &snapshot.Heap{
 		Method: method, Complete: r.Complete, Reason: r.Reason,
-		Counters:    make([]snapshot.Counter, len(r.Counters)),
+		Counters:    counters(r.Counters),
 		Checks:      make([]snapshot.Check, len(r.Checks)),
 		Warnings:    append([]string{}, r.Warnings...),
 		Holders:     make([]snapshot.Holder, len(r.Holders)),
@@ -22,12 +22,6 @@ func heapSection(method string, r *heap.Result) *snapshot.Heap {
 	}
 	if r.Bytes >= 0 {
 		h.Bytes = snapshot.Known(r.Bytes)
-	}
-	for i, c := range r.Counters {
-		h.Counters[i].Name = c.Name
-		if c.Known {
-			h.Counters[i].Value = snapshot.Known(c.Value)
-		}
 	}
 	for i, c := range r.Checks {
 		h.Checks[i] = snapshot.Check(c)
@@ -49,6 +43,17 @@ func heapSection(method string, r *heap.Result) *snapshot.Heap {
 		}
 	}
 	return h
+}
+
+func counters(of []heap.Counter) []snapshot.Counter {
+	out := make([]snapshot.Counter, len(of))
+	for i, c := range of {
+		out[i].Name = c.Name
+		if c.Known {
+			out[i].Value = snapshot.Known(c.Value)
+		}
+	}
+	return out
 }
 
 func retainers(r *heap.Retainer) *snapshot.Retainer {

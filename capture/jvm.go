@@ -14,6 +14,7 @@ import (
 
 // jvm asks the virtual machine about itself, where the target is one.
 func (r *recorder) jvm() {
+	r.openOutside()
 	var facts *hotspot.Facts
 	r.record(snapshot.SourceAttach, func(s *snapshot.Source) error {
 		var err error
@@ -25,6 +26,7 @@ func (r *recorder) jvm() {
 		return err
 	})
 	if facts == nil {
+		r.factsFromOutside()
 		return
 	}
 	r.s.JVM = facts.JVM
@@ -39,8 +41,14 @@ func (r *recorder) jvm() {
 	})
 }
 
+// facts asks over the attach socket. To have the JVM open one takes a signal:
+// that is only done where it was asked for, or a dump needs it anyway.
 func (r *recorder) facts() (*hotspot.Facts, error) {
-	j, err := hotspot.Open(r.options.PID)
+	open := hotspot.OpenQuiet
+	if r.options.Attach || r.options.wants(PartHeap) {
+		open = hotspot.Open
+	}
+	j, err := open(r.options.PID)
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +65,8 @@ func describeJVM(s *snapshot.Source, err error) {
 	s.Reason = err.Error()
 	var space *hotspot.SpaceError
 	switch {
+	case errors.Is(err, hotspot.ErrNoListener):
+		s.Status, s.Hint = snapshot.StatusAbsent, "--attach sends it: for system properties and native memory tracking"
 	case errors.Is(err, hotspot.ErrNotJVM):
 		s.Status = snapshot.StatusAbsent
 	case errors.Is(err, hotspot.ErrGone):

@@ -129,6 +129,7 @@ func (w *walk) run() error {
 		return err
 	}
 	w.settle()
+	w.noteStacks()
 	return w.readEvidence()
 }
 

@@ -1,6 +1,9 @@
 package heap
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // backward finds what is reachable in a graph that does not know all its
 // roots: it goes from the objects in question to what refers to them, level by
@@ -28,6 +31,7 @@ const (
 	asked     backState = 1 << iota // its referrers were all found
 	waiting                         // to be asked for at the next level
 	undecided                       // the search was given up above it
+	byStack                         // only a stack or the JVM itself refers to what holds it
 )
 
 const (
@@ -99,7 +103,7 @@ func (b *backward) search(w *walk, nodes []Node) error {
 	// What only a stack or the JVM itself refers to is found last, so that the
 	// path shown is one through the program's own objects where there is one.
 	var later []Node
-	defer func() { b.spread(w, later) }()
+	defer func() { b.spread(w, later, byStack) }()
 	note := func(n Node) {
 		if _, ok := b.roots[n]; ok && !b.isRoot(w, n) {
 			later = append(later, n)
@@ -138,7 +142,7 @@ func (b *backward) search(w *walk, nodes []Node) error {
 		for _, n := range level {
 			b.state[n] = b.state[n]&^waiting | asked
 		}
-		b.spread(w, roots)
+		b.spread(w, roots, 0)
 		level = b.level(w, level[:0], next, func(n Node) bool { return b.useful(w, n) })
 	}
 	return nil
@@ -149,7 +153,7 @@ func (b *backward) search(w *walk, nodes []Node) error {
 func (b *backward) level(w *walk, level, nodes []Node, useful func(Node) bool) []Node {
 	b.grow(w.g.Len())
 	w.rootWay.grow(w.g.Len())
-	b.spread(w, slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool { return !b.isRoot(w, n) }))
+	b.spread(w, slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool { return !b.isRoot(w, n) }), 0)
 	for _, n := range nodes {
 		if w.rootWay.met(n) || b.state[n]&(asked|waiting) != 0 || !useful(n) {
 			continue
@@ -183,8 +187,8 @@ func (b *backward) isRoot(w *walk, n Node) bool {
 }
 
 // spread marks as reachable what was found below roots, the clearest kind of
-// root first, and below objects that are reachable already.
-func (b *backward) spread(w *walk, roots []Node) {
+// root first, and below objects that are reachable already; as is noted of each.
+func (b *backward) spread(w *walk, roots []Node, as backState) {
 	kind := func(n Node) RootKind {
 		if _, ok := w.mirrors[n]; ok {
 			return RootStatic
@@ -199,6 +203,7 @@ func (b *backward) spread(w *walk, roots []Node) {
 		if !w.rootWay.met(n) {
 			w.rootWay.meet(n, n, Element)
 			w.paths.rootKind[n] = kind(n)
+			b.state[n] |= as
 		}
 		level = append(level, n)
 	}
@@ -209,6 +214,7 @@ func (b *backward) spread(w *walk, roots []Node) {
 				edge := &b.edges[e-1]
 				if !w.rootWay.met(edge.to) {
 					w.rootWay.from[edge.to], w.rootWay.field[edge.to] = n, edge.field
+					b.state[edge.to] |= as
 					next = append(next, edge.to)
 				}
 			}
@@ -231,5 +237,24 @@ func (b *backward) giveUp(level []Node) {
 			}
 		}
 		level = next
+	}
+}
+
+// noteStacks says how much is held by nothing but words on stacks: what such a
+// word refers to may be left over from before.
+func (w *walk) noteStacks() {
+	if w.rootsKnown {
+		return
+	}
+	buffers, bytes := 0, int64(0)
+	for _, a := range w.anchors {
+		if a.node != None && int(a.node) < len(w.back.state) && w.back.state[a.node]&byStack != 0 && !w.heldByLiveConnection(a.node) {
+			buffers++
+			bytes += a.bytes
+		}
+	}
+	if buffers > 0 {
+		w.warnings = append(w.warnings, fmt.Sprintf(
+			"%d buffers with %d bytes are held by words on the stacks of threads alone; some of these may be left over", buffers, bytes))
 	}
 }

@@ -49,8 +49,9 @@ func inspect(file string, s *snapshot.Snapshot) *Inspection {
 		File: file, SnapshotVersion: m.FormatVersion, Tool: m.Tool, Target: m.Target, Clock: m.Clock,
 		Interrupted: m.Interrupted, Sources: m.Sources, Sections: sectionsOf(s),
 	}
+	in.Counters = s.Counters()
 	if s.Heap != nil {
-		in.Checks, in.Counters = s.Heap.Checks, s.Heap.Counters
+		in.Checks = s.Heap.Checks
 		if !s.Heap.Complete {
 			in.Warnings = append(in.Warnings, "the heap was read in part: "+cmp.Or(s.Heap.Reason, "it does not say why"))
 		}

@@ -302,6 +302,9 @@ type JVM struct {
 	Properties           map[string]string `json:"properties"`                       // io.netty.* and jdk.nio.maxCachedBufferSize, nothing else
 	Collections          Optional[int64]   `json:"collections"`                      // since start
 	NMT                  []NMTCategory     `json:"nmt"`                              // empty where it is off
+	// Counters are those of off-heap memory, sorted by name, where there is no
+	// heap section to have them.
+	Counters []Counter `json:"counters,omitempty"`
 }
 
 // NMTCategory is a row of VM.native_memory summary.
@@ -309,4 +312,16 @@ type NMTCategory struct {
 	Name           string `json:"name"`
 	ReservedBytes  int64  `json:"reserved_bytes"`
 	CommittedBytes int64  `json:"committed_bytes"`
+}
+
+// Counters returns the counters of off-heap memory that the target keeps
+// itself, however they were read.
+func (s *Snapshot) Counters() []Counter {
+	switch {
+	case s.Heap != nil:
+		return s.Heap.Counters
+	case s.JVM != nil:
+		return s.JVM.Counters
+	}
+	return nil
 }

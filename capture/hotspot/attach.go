@@ -33,7 +33,12 @@ const (
 type JVM struct {
 	process  *process
 	asTarget bool // it wants to be asked by its own user
+	quiet    bool // no signal may be sent to it
 }
+
+// ErrNoListener says that nobody has attached to the JVM yet: it starts to
+// listen when it gets a signal.
+var ErrNoListener = errors.New("it does not listen for attach requests yet, and starts when it gets a signal")
 
 // Open proves that pid is a HotSpot JVM. It sends nothing yet. Close it after
 // use.
@@ -43,6 +48,16 @@ func Open(pid int) (*JVM, error) {
 		return nil, fmt.Errorf("attach to pid %d: %w", pid, err)
 	}
 	return &JVM{process: p}, nil
+}
+
+// OpenQuiet is Open for a JVM that gets no signal: where it does not listen
+// yet, commands fail with [ErrNoListener].
+func OpenQuiet(pid int) (*JVM, error) {
+	j, err := Open(pid)
+	if err == nil {
+		j.quiet = true
+	}
+	return j, err
 }
 
 // Close forgets the JVM.
@@ -232,6 +247,9 @@ func (j *JVM) connect(ctx context.Context) (*net.UnixConn, error) {
 	conn, err := j.dial()
 	if !noListener(err) {
 		return conn, err
+	}
+	if j.quiet {
+		return nil, ErrNoListener
 	}
 	return j.startListener(ctx)
 }

@@ -21,7 +21,6 @@ type rawField struct {
 	name, signature uint16 // slots of the constant pool
 	offset          uint32
 	static          bool
-	injected        bool
 }
 
 // loadFields reads the fields of classes and of their superclasses, where that

@@ -1,5 +1,10 @@
 package vmstructs
 
+import (
+	"strconv"
+	"strings"
+)
+
 // flags reads the values of flags, as 8 bytes each: a bool is the lowest byte.
 // A flag that this JVM does not have is left out.
 func (j *jvm) flags(names ...string) (map[string]uint64, error) {
@@ -27,4 +32,24 @@ func (j *jvm) flags(names ...string) (map[string]uint64, error) {
 		}
 	}
 	return out, j.r.err
+}
+
+// flagTexts writes flags as the JVM does.
+func (j *jvm) flagTexts() map[string]string {
+	out := map[string]string{}
+	for name, v := range j.flag {
+		switch {
+		case name == "NativeMemoryTracking": // a string
+			if texts, err := j.lib.texts([]uint64{v}); err == nil {
+				out[name] = texts[v]
+			}
+		case strings.HasPrefix(name, "Use"), strings.HasPrefix(name, "Disable"), strings.HasPrefix(name, "Explicit"):
+			out[name] = strconv.FormatBool(v&0xff != 0)
+		case strings.HasPrefix(name, "ObjectAlignment"): // an int
+			out[name] = strconv.FormatInt(int64(int32(v)), 10)
+		default:
+			out[name] = strconv.FormatUint(v, 10)
+		}
+	}
+	return out
 }

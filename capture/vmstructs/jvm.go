@@ -20,12 +20,14 @@ type jvm struct {
 	byPlace map[uint64]*klass // by address
 }
 
-// knownFlags are those that decide how memory is laid out, or that a snapshot
-// keeps.
+// knownFlags are those that decide how memory is laid out, and those that a
+// snapshot keeps.
 var knownFlags = []string{
 	"UseCompressedOops", "UseCompressedClassPointers", "UseCompactObjectHeaders", "ObjectAlignmentInBytes",
-	"UseG1GC", "UseParallelGC", "UseSerialGC", "UseShenandoahGC", "UseZGC", "UseEpsilonGC", "UseConcMarkSweepGC", "UseTLAB",
-	"MaxDirectMemorySize", "MaxHeapSize", "NativeMemoryTracking", "G1HeapRegionSize",
+	"UseG1GC", "UseParallelGC", "UseSerialGC", "UseShenandoahGC", "UseZGC", "UseEpsilonGC", "UseConcMarkSweepGC",
+	"UsePerfData", "DisableExplicitGC", "ExplicitGCInvokesConcurrent", "DisableAttachMechanism",
+	"MaxDirectMemorySize", "MaxHeapSize", "InitialHeapSize", "MaxMetaspaceSize", "ReservedCodeCacheSize",
+	"NativeMemoryTracking",
 }
 
 // openJVM finds the JVM in a process's memory and reads how it is laid out. It
@@ -77,16 +79,8 @@ func (l *layout) decode(raw uint64) uint64 {
 	return l.oopBase + raw<<l.oopShift
 }
 
-// klassAddress turns what an object's header says of its class into the
-// address of the Klass.
-func (l *layout) klassAddress(key uint64) uint64 {
-	if !l.narrowKlasses {
-		return key
-	}
-	return l.klassBase + key<<l.klassShift
-}
-
-// klassKey is the reverse of klassAddress.
+// klassKey turns the address of a Klass into what the headers of its objects
+// say.
 func (l *layout) klassKey(address uint64) uint64 {
 	if !l.narrowKlasses {
 		return address

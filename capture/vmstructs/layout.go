@@ -24,12 +24,12 @@ type layout struct {
 	alignment             uint64 // of objects
 
 	klass struct {
-		size                                                              uint64 // of an InstanceKlass
-		name, super, subklass, sibling, layoutHelper, mirror, vtableLen   uint64
-		arrayKlasses, higherDimension, itableLen, oopMapSize, constants   uint64
-		javaFields, fieldStream, fieldsCount                              uint64
-		mirrorIsHandle                                                    bool
-		hasStream                                                         bool
+		size                                                            uint64 // of an InstanceKlass
+		name, super, subklass, sibling, layoutHelper, mirror, vtableLen uint64
+		arrayKlasses, higherDimension, itableLen, oopMapSize, constants uint64
+		javaFields, fieldStream, fieldsCount                            uint64
+		mirrorIsHandle                                                  bool
+		hasStream                                                       bool
 	}
 	poolHeader               uint64 // size of a ConstantPool before its slots
 	symbolLength, symbolBody uint64

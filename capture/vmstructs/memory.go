@@ -85,6 +85,7 @@ func (r *reader) bytes(address uint64, n int) []byte {
 
 func (r *reader) u8(address uint64) uint8   { return r.bytes(address, 1)[0] }
 func (r *reader) u32(address uint64) uint32 { return binary.LittleEndian.Uint32(r.bytes(address, 4)) }
+
 func (r *reader) u64(address uint64) uint64 { return binary.LittleEndian.Uint64(r.bytes(address, 8)) }
 
 // counted adds to a cost from several goroutines.

@@ -11,24 +11,67 @@ import (
 	"github.com/leakscope/leakscope/heap"
 )
 
-// Options say how to read a JVM.
-type Options struct {
-	ProcMountPoint string        // "": /proc
-	Budget         time.Duration // for all tries; 0: 10 s
-	Workers        int           // goroutines that read; 0: two, or one where there is one processor
-	CountersOnly   bool          // leave the heap alone
+// Target is a JVM that is read from outside.
+type Target struct {
+	j       *jvm
+	process *process // nil in tests of a recorded image
+	refresh func() error
 }
 
-// Reading is what a JVM's memory said.
-type Reading struct {
-	Version   string            // e.g. "17.0.15+6-Debian-1"
-	Collector string            // e.g. "G1"
-	Flags     map[string]uint64 // of knownFlags: 8 bytes each, a bool the lowest
-	HeapUsed  int64             // bytes between the bounds of the regions
+// Open finds the JVM in a process and reads how it is laid out. procfs is
+// where /proc is, "" for the usual place.
+func Open(procfs string, pid int) (*Target, error) {
+	p, err := openProcess(procfs, pid)
+	if err != nil {
+		return nil, err
+	}
+	j, err := openJVM(p, p.mappings)
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	return &Target{j: j, process: p, refresh: p.refresh}, nil
+}
 
-	// Heap is the accepted reading; nil where none was, and Rejected says why.
-	Heap     *heap.Result
+// Close lets go of the process.
+func (t *Target) Close() {
+	if t.process != nil {
+		t.process.close()
+	}
+}
+
+// Facts are what a JVM's memory says of its configuration.
+type Facts struct {
+	Version     string            // e.g. "17.0.15+6-Debian-1"; on 8 "25.402-b06"
+	Collector   string            // Serial, Parallel, G1, Z, Shenandoah, Epsilon; "" when not known
+	Flags       map[string]string // those of [Flags] that this JVM has
+	HeapStart   uint64            // of the reserved address range; 0 when not known
+	HeapEnd     uint64
+	Collections int64 // since start
+}
+
+// Facts returns what was read when the target was opened.
+func (t *Target) Facts() Facts {
+	f := Facts{Collector: t.j.collector(), Flags: t.j.flagTexts()}
+	f.Version, _ = t.j.version()
+	f.HeapStart, f.HeapEnd = t.j.reserved()
+	if s, err := t.j.state(); err == nil {
+		f.Collections = int64(s.collections)
+	}
+	return f
+}
+
+// Options say how to read a heap.
+type Options struct {
+	Budget  time.Duration // for all tries; 0: 10 s
+	Workers int           // goroutines that read; 0: two, or one where there is one processor
+}
+
+// Reading is what the heap of a JVM said, and what it took.
+type Reading struct {
+	Heap     *heap.Result   // the accepted reading; nil where none was
 	Counters []heap.Counter // also where Heap is nil
+	HeapUsed int64          // bytes between the bounds of the regions
 	Tries    int
 	Rejected []string // why each try but the last was thrown away
 	Cost     Cost
@@ -42,20 +85,6 @@ const (
 // ErrUnstable says that no try could be accepted: the heap changed under each.
 var ErrUnstable = errors.New("the heap changed under every reading")
 
-// Read reads a running JVM from outside. It fails with one of the errors of
-// this package when there is nothing to read; the Reading it returns beside
-// ErrUnstable and ErrUnsupported has what could be read all the same.
-func Read(ctx context.Context, pid int, o Options) (*Reading, error) {
-	p, err := openProcess(o.ProcMountPoint, pid)
-	if err != nil {
-		return nil, err
-	}
-	defer p.close()
-	ctx, cancel := context.WithTimeout(ctx, orDefault(o.Budget, defaultBudget))
-	defer cancel()
-	return read(ctx, p, func() []mapping { return p.mappings }, p.refresh, o)
-}
-
 func orDefault(d, fallback time.Duration) time.Duration {
 	if d > 0 {
 		return d
@@ -63,46 +92,43 @@ func orDefault(d, fallback time.Duration) time.Duration {
 	return fallback
 }
 
-// read makes tries until one is accepted or the budget is spent.
-func read(ctx context.Context, m memory, mappings func() []mapping, refresh func() error, o Options) (*Reading, error) {
-	j, err := openJVM(m, mappings())
-	if err != nil {
-		return nil, err
-	}
+// Read reads the heap: it makes tries until one is accepted or the budget is
+// spent. Beside an error that wraps [ErrUnstable] or [ErrUnsupported], the
+// Reading has what could be read all the same.
+func (t *Target) Read(ctx context.Context, o Options) (*Reading, error) {
+	ctx, cancel := context.WithTimeout(ctx, orDefault(o.Budget, defaultBudget))
+	defer cancel()
 	workers := o.Workers
 	if workers < 1 {
 		workers = min(2, runtime.GOMAXPROCS(0))
 	}
-	out := &Reading{Collector: j.collector(), Flags: j.flag}
-	out.Version, _ = j.version()
-	defer func() { out.Cost = m.cost() }()
+	out := &Reading{}
+	defer func() { out.Cost = t.j.r.cost() }()
 	var last error
+	unstable := func() error { return fmt.Errorf("%w: %d tries, the last one: %w", ErrUnstable, out.Tries, last) }
 	for out.Tries < maxTries {
 		out.Tries++
-		result, err := j.try(ctx, workers, out, o.CountersOnly)
+		result, err := t.j.try(ctx, workers, out)
 		switch {
 		case err == nil:
 			out.Heap = result
 			return out, nil
-		case isFatal(err), errors.Is(err, ErrUnsupported) && out.Tries > 2:
+		case isFatal(err), errors.Is(err, ErrUnsupported):
 			return out, err
-		case ctx.Err() != nil:
-			if last == nil {
-				last = err
-			}
-			return out, fmt.Errorf("%w: %d tries, the last one: %w", ErrUnstable, out.Tries, last)
 		}
-		last = err
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		if ctx.Err() != nil || !wait(ctx, out.Tries) {
+			return out, unstable()
+		}
 		out.Rejected = append(out.Rejected, err.Error())
-		if !wait(ctx, out.Tries) {
-			return out, fmt.Errorf("%w: %d tries, the last one: %w", ErrUnstable, out.Tries, last)
-		}
-		if err := refresh(); err != nil {
+		if err := t.refresh(); err != nil {
 			return out, err
 		}
-		j.r.err = nil
+		t.j.r.err = nil
 	}
-	return out, fmt.Errorf("%w: %d tries, the last one: %w", ErrUnstable, out.Tries, last)
+	return out, unstable()
 }
 
 // wait lets a moment pass before the next try, longer after more of them.
@@ -134,7 +160,7 @@ var errMoved = errors.New("a collection ran meanwhile")
 
 // try reads the heap once. Between collections objects keep their places, so a
 // reading with none inside is of objects that were all there.
-func (j *jvm) try(ctx context.Context, workers int, out *Reading, countersOnly bool) (*heap.Result, error) {
+func (j *jvm) try(ctx context.Context, workers int, out *Reading) (*heap.Result, error) {
 	before, err := j.state()
 	switch {
 	case err != nil:
@@ -146,7 +172,7 @@ func (j *jvm) try(ctx context.Context, workers int, out *Reading, countersOnly b
 		return nil, err
 	}
 	runs, err := j.extents()
-	if errors.Is(err, ErrUnsupported) || countersOnly {
+	if errors.Is(err, ErrUnsupported) {
 		g, gerr := newGraph(ctx, j, []extent{{0, 1 << 47}}, nil, 1)
 		if gerr == nil {
 			out.Counters = heap.Counters(g)
@@ -202,6 +228,21 @@ func (g *graph) accept(r *heap.Result) error {
 		}
 	}
 	return nil
+}
+
+// reserved returns the range of addresses that the heap may take.
+func (j *jvm) reserved() (start, end uint64) {
+	region, ok := j.tables.find("CollectedHeap::_reserved")
+	if !ok {
+		return 0, 0
+	}
+	at := j.layout.collectedHeap + region.offset
+	start = j.r.u64(at)
+	if size := j.r.u64(at + 8); j.r.err == nil && start != 0 && size < 1<<44 {
+		end = start + 8*size
+	}
+	j.r.err = nil
+	return start, end
 }
 
 // version reads the JDK's version.

@@ -154,7 +154,7 @@ func (l *library) texts(at []uint64) (map[uint64]string, error) {
 	slices.Sort(at)
 	at = slices.Compact(at)
 	out := map[uint64]string{0: ""}
-	var page, raw = uint64(0), []byte(nil)
+	page, raw := uint64(0), []byte(nil)
 	load := func(address uint64) error {
 		if p := address &^ (pageSize - 1); raw == nil || p != page {
 			b := make([]byte, pageSize)

@@ -34,6 +34,8 @@ type captureFlags struct {
 	dumpDir  string
 	memory   string
 	unmasked bool
+	attach   bool
+	budget   time.Duration
 }
 
 func (a *app) captureCommand() *cobra.Command {
@@ -42,21 +44,27 @@ func (a *app) captureCommand() *cobra.Command {
 		Use:   "capture PID",
 		Short: "take a snapshot of a running process",
 		Long: `capture reads a running process into a snapshot file: its identity and memory,
-its connections as the kernel sees them, and what its JVM says of itself. With
---heap it also streams a heap dump and keeps, reduced while it is read, which
-off-heap memory is held by which connection; that pauses the target for about
-as long as is printed before. Nothing of the dump stays on disk.
+its connections as the kernel sees them, and, where it is a JVM, which off-heap
+memory is held by which connection. It reads the JVM's memory from outside:
+nothing runs in the target for it, and nothing stops.
+
+Where that can't be (ZGC, or a heap that never holds still), --heap streams a
+heap dump and keeps the same of it, reduced while it is read; that pauses the
+target for about as long as is printed before. Nothing of the dump stays on disk.
 
 The path of each snapshot is printed on stdout, everything else on stderr.`,
-		Example: `  leakscope capture --heap 4242
-  leakscope capture --heap --count 4 --interval 1m 4242
+		Example: `  leakscope capture 4242
+  leakscope capture --count 4 --interval 1m 4242
+  leakscope capture --heap 4242
   leakscope capture --heap-dump dump.hprof.gz -o dump.lscope
   leakscope capture connections 4242 -o - > connections.lscope`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.capture(cmd.Context(), f, nil, args) },
 	}
 	f.register(cmd)
-	cmd.Flags().BoolVar(&f.heap, "heap", false, "stream a heap dump too: pauses the target")
+	cmd.Flags().BoolVar(&f.heap, "heap", false, "take a heap dump instead of reading from outside: pauses the target")
+	cmd.Flags().BoolVar(&f.attach, "attach", false, "ask the JVM too, for its system properties and native memory: sends it SIGQUIT once, which has it listen")
+	cmd.Flags().DurationVar(&f.budget, "budget", 10*time.Second, "longest time for reading the heap from outside, tries included")
 	cmd.Flags().StringVar(&f.dump, "heap-dump", "", "read the heap from an existing HPROF `FILE`, which may be gzipped")
 	f.registerHeap(cmd)
 	cmd.AddCommand(
@@ -125,6 +133,8 @@ func (f *captureFlags) options(parts []capture.Part, args []string) (capture.Opt
 		return o, usageError("give a PID", "a heap dump file can only be read once, not --count %d times", f.count)
 	case f.count > 1 && f.file == "-":
 		return o, usageError("give -o a file name; each snapshot gets a number", "%d snapshots cannot go to one stdout", f.count)
+	case f.budget < 0 || len(parts) == 0 && f.budget == 0:
+		return o, usageError("--budget 10s", "--budget %s: want more than nothing", f.budget)
 	case f.count > 1 && f.interval <= 0:
 		return o, usageError("--interval 30s", "--interval %s: want more than nothing", f.interval)
 	}
@@ -137,6 +147,7 @@ func (f *captureFlags) heapOptions(o *capture.Options) error {
 		return usageError("add --heap", "--live is about a heap dump")
 	}
 	o.Heap.Live, o.Heap.Directory = f.live, f.dumpDir
+	o.Attach, o.Budget = f.attach, f.budget
 	if f.heap {
 		o.Parts = []capture.Part{capture.PartMmap, capture.PartConnections, capture.PartJVM, capture.PartHeap}
 	}

@@ -18,7 +18,7 @@ func TestReplay(t *testing.T) {
 			r := recordingIn(filepath.Join(snapshotDir, d.Name))
 			r.readTruth(t)
 			result := r.diff(t)
-			compare(t, result, r.truth.Before, r.truth.After)
+			compare(t, result, r.truth.Before, r.truth.After, 0)
 			compareFindings(t, result, expectedOf(t, d.Name))
 		})
 	}

@@ -66,7 +66,7 @@ func (a *app) rootCommand() *cobra.Command {
 		Long: `leakscope tells which off-heap memory a running process keeps, which connection
 keeps it, in which lifecycle state that connection is, and whether it is a leak.
 
-  leakscope capture --heap PID     take a snapshot; again a minute later
+  leakscope capture PID            take a snapshot; again a minute later
   leakscope diff FIRST SECOND      verdict, states, holders
 
 The default capture sends no signal to the target, stops none of its threads
