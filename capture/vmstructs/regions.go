@@ -57,12 +57,14 @@ func (j *jvm) extents() ([]extent, error) {
 // When the thread gives a buffer up it fills that part and a reserve behind its
 // end, so the next object starts behind the reserve.
 func (j *jvm) withoutBuffers(used []extent, threads []thread) []extent {
+	// In words: room for the smallest object that fills, and for prefetching
+	// (not since 27).
 	reserve := uint64(2)
-	if at, ok := j.tables.find("ThreadLocalAllocBuffer::_reserve_for_allocation_prefetch"); ok {
-		reserve = max(reserve, uint64(j.r.u32(at.at)))
-	}
 	if at, ok := j.tables.find("CollectedHeap::_lab_alignment_reserve"); ok {
-		reserve = max(reserve, j.r.u64(at.at))
+		reserve = j.r.u64(at.at) // 25 on
+	}
+	if at, ok := j.tables.find("ThreadLocalAllocBuffer::_reserve_for_allocation_prefetch", "Abstract_VM_Version::_reserve_for_allocation_prefetch"); ok {
+		reserve = max(reserve, uint64(j.r.u32(at.at)))
 	}
 	a := j.layout.alignment
 	size := (reserve*8 + a - 1) &^ (a - 1)
@@ -172,7 +174,7 @@ func (j *jvm) parallelSpaces() ([]extent, error) {
 	// The other survivor space is empty between collections.
 	eden, from := f.offset("PSYoungGen::_eden_space"), f.offset("PSYoungGen::_from_space")
 	tenured := f.offset("PSOldGen::_object_space")
-	bottom, top := f.field("MutableSpace::_bottom"), f.field("MutableSpace::_top")
+	bottom, top := f.field("MutableSpace::_bottom", "ImmutableSpace::_bottom"), f.field("MutableSpace::_top")
 	if len(f.missing) > 0 {
 		return nil, f.missing[0]
 	}
