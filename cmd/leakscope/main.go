@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 
+	"github.com/leakscope/leakscope/capture/freeze"
 	"github.com/leakscope/leakscope/capture/hotspot"
 )
 
@@ -12,7 +13,7 @@ import (
 var version = "dev"
 
 func main() {
-	if hotspot.Watchdog() { // this process only outlives another's heap dump
+	if hotspot.Watchdog() || freeze.Holder() { // this process only guards what another does to a target
 		return
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
