@@ -37,7 +37,7 @@ type Proof struct {
 	Reasons       []string        `json:"reasons"`
 	Rates         []RateChange    `json:"rates"`
 	Findings      []FindingChange `json:"findings"`
-	Before        *Result         `json:"before"`
+	Before        *Result         `json:"before"` // null where the runs could not be compared
 	After         *Result         `json:"after"`
 }
 
@@ -53,7 +53,7 @@ type FindingChange struct {
 	ID     string   `json:"id"`
 	Cause  string   `json:"cause"`
 	Title  string   `json:"title"`
-	Change string   `json:"change"`           // gone, remains, new
+	Change Change   `json:"change"`
 	Before Severity `json:"before,omitempty"` // "": not there
 	After  Severity `json:"after,omitempty"`
 	// Growth of the bytes behind it.
@@ -61,11 +61,14 @@ type FindingChange struct {
 	AfterBytesPerSecond  Float `json:"after_bytes_per_second"`
 }
 
+// Change says what became of a finding.
+type Change string
+
 // The changes of a finding.
 const (
-	ChangeGone    = "gone"
-	ChangeRemains = "remains"
-	ChangeNew     = "new"
+	ChangeGone    Change = "gone"
+	ChangeRemains Change = "remains"
+	ChangeNew     Change = "new"
 )
 
 const (
@@ -92,8 +95,37 @@ func Prove(before, after []Named, o Options) (*Proof, error) {
 		},
 		Findings: findingChanges(b, a),
 	}
-	p.judge()
+	p.judge(append(gaps("before", before), gaps("after", after)...))
 	return p, nil
+}
+
+// NotProven is the proof where a run cannot be compared in itself, such as
+// when its snapshots are not of one process.
+func NotProven(why error) *Proof {
+	return &Proof{
+		Schema: ProofSchema, FormatVersion: FormatVersion, Outcome: Unproven, Confidence: NoneKnown,
+		Reasons: []string{why.Error()}, Rates: []RateChange{}, Findings: []FindingChange{},
+	}
+}
+
+// gaps lists what is missing in a run for the statement that there is no leak:
+// every heap and every connection table whole.
+func gaps(run string, inputs []Named) []string {
+	var all []string
+	for _, in := range inputs {
+		switch {
+		case in.Snapshot.Heap == nil:
+			all = append(all, fmt.Sprintf("%s: %s has no heap evidence", run, in.Name))
+		case !in.Snapshot.Heap.Complete:
+			all = append(all, fmt.Sprintf("%s: the heap in %s was read in part: %s", run, in.Name, in.Snapshot.Heap.Reason))
+		case in.Snapshot.Manifest.Interrupted:
+			all = append(all, fmt.Sprintf("%s: the capture of %s was interrupted", run, in.Name))
+		}
+		if ok, why := socketsComplete(in.Snapshot); !ok {
+			all = append(all, fmt.Sprintf("%s: in %s, %s", run, in.Name, why))
+		}
+	}
+	return all
 }
 
 func findingChanges(before, after *Result) []FindingChange {
@@ -111,7 +143,7 @@ func findingChanges(before, after *Result) []FindingChange {
 			changes = append(changes, FindingChange{ID: f.ID, Cause: f.Cause, Title: f.Title, Change: ChangeNew, After: f.Severity, AfterBytesPerSecond: findingRate(f, after)})
 		}
 	}
-	rank := func(s string) int { return slices.Index([]string{ChangeNew, ChangeRemains, ChangeGone}, s) }
+	rank := func(c Change) int { return slices.Index([]Change{ChangeNew, ChangeRemains, ChangeGone}, c) }
 	slices.SortStableFunc(changes, func(a, b FindingChange) int {
 		return cmp.Or(cmp.Compare(rank(a.Change), rank(b.Change)), cmp.Compare(a.ID, b.ID))
 	})
@@ -140,9 +172,9 @@ func (p *Proof) say(format string, args ...any) {
 	p.Reasons = append(p.Reasons, fmt.Sprintf(format, args...))
 }
 
-// judge decides the outcome. A run without heap evidence proves nothing, and a
-// run that did not leak cannot have been fixed.
-func (p *Proof) judge() {
+// judge decides the outcome. A run without heap evidence proves nothing, a run
+// that did not leak cannot have been fixed, and what is missing may hide a leak.
+func (p *Proof) judge(missing []string) {
 	before, after := p.Before.Summary, p.After.Summary
 	p.say("before: %s; after: %s", before.Verdict, after.Verdict)
 	for _, r := range p.Rates {
@@ -156,12 +188,12 @@ func (p *Proof) judge() {
 	var gone, remain, appeared int
 	for _, f := range p.Findings {
 		switch {
-		case f.Change == ChangeNew && f.After == SeverityError:
+		case f.After == SeverityError && f.Before == SeverityError:
+			remain++
+		case f.After == SeverityError:
 			appeared++
 		case bad(f.Before) && !bad(f.After):
 			gone++
-		case f.Before == SeverityError && f.After == SeverityError:
-			remain++
 		}
 	}
 	rate, comparable := p.rateShare()
@@ -182,6 +214,10 @@ func (p *Proof) judge() {
 		p.Outcome = Improved
 	default:
 		p.Outcome = Unchanged
+	}
+	if better := p.Outcome == Fixed || p.Outcome == Improved; better && len(missing) > 0 {
+		p.Outcome = Unproven
+		p.Reasons = append(p.Reasons, missing...)
 	}
 }
 

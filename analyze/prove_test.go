@@ -29,6 +29,23 @@ func TestProof(t *testing.T) {
 		w.s.Heap = nil
 		return w
 	}
+	cut := func(w *world) *world {
+		w.s.Heap.Complete, w.s.Heap.Reason = false, "cut off"
+		return w
+	}
+	withhold := func(w *world, source string, status snapshot.Status) *world {
+		for i := range w.s.Manifest.Sources {
+			if s := &w.s.Manifest.Sources[i]; s.Name == source {
+				s.Status, s.Reason = status, "withheld"
+			}
+		}
+		return w
+	}
+	interrupted := func(w *world) *world {
+		w.s.Manifest.Interrupted = true
+		return w
+	}
+	leaky := func() []Named { return named(peerClosed(0, 10), peerClosed(60, 30)) }
 	tests := []struct {
 		name          string
 		before, after []Named
@@ -40,6 +57,12 @@ func TestProof(t *testing.T) {
 		{"nothing to fix", named(at(0), at(60)), named(other(at(0)), other(at(60))), Unchanged},
 		{"worse", named(at(0), at(60)), named(other(peerClosed(0, 10)), other(peerClosed(60, 30))), Worse},
 		{"no evidence", named(peerClosed(0, 10), peerClosed(60, 30)), named(noHeap(other(at(0))), other(at(60))), Unproven},
+		{"half a heap after", leaky(), named(other(at(0)), cut(other(at(60)))), Unproven},
+		{"half a heap before", named(peerClosed(0, 10), cut(peerClosed(60, 30))), named(other(at(0)), other(at(60))), Unproven},
+		{"no sockets after", leaky(), named(other(at(0)), withhold(other(at(60)), snapshot.SourceSockets, snapshot.StatusDenied)), Unproven},
+		{"no descriptors after", leaky(), named(withhold(other(at(0)), snapshot.SourceFDs, snapshot.StatusPartial), other(at(60))), Unproven},
+		{"interrupted after", leaky(), named(other(at(0)), interrupted(other(at(60)))), Unproven},
+		{"unchanged, whatever is missing", leaky(), named(other(peerClosed(0, 10)), interrupted(other(peerClosed(60, 30)))), Unchanged},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -61,6 +84,25 @@ func TestProofFollowsFindings(t *testing.T) {
 	}
 	if len(p.Findings) != 1 || p.Findings[0].Change != ChangeGone || p.Findings[0].Cause != CauseNoTermination || p.Findings[0].Before != SeverityError {
 		t.Errorf("findings %+v", p.Findings)
+	}
+}
+
+// TestProofSeesWhatGotWorse: a warning that has become an error is no fix.
+func TestProofSeesWhatGotWorse(t *testing.T) {
+	verdict := func(v Verdict) *Result { return &Result{Summary: Summary{Verdict: v, Confidence: Exact}} }
+	p := &Proof{Before: verdict(Leak), After: verdict(Steady), Confidence: Exact, Findings: []FindingChange{
+		{ID: "a", Change: ChangeGone, Before: SeverityError},
+		{ID: "b", Change: ChangeRemains, Before: SeverityWarning, After: SeverityError},
+	}}
+	p.judge(nil)
+	if p.Outcome == Fixed || p.Outcome == Improved {
+		t.Errorf("%s: %q", p.Outcome, p.Reasons)
+	}
+}
+
+func TestNotProven(t *testing.T) {
+	if p := NotProven(&NotComparableError{Base: "a", Head: "b", Reasons: []string{"pid"}}); p.Outcome != Unproven || len(p.Reasons) != 1 || p.Before != nil {
+		t.Errorf("%+v", p)
 	}
 }
 

@@ -176,6 +176,13 @@ func TestJUnitFollowsTheSchema(t *testing.T) {
 		}
 		files = append(files, file)
 	})
+	for name, p := range proofs() {
+		file := filepath.Join(dir, "proof-"+name+".xml")
+		if err := os.WriteFile(file, []byte(proofWritten(t, "junit", p, Options{})), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
 	bad := filepath.Join(dir, "bad.xml")
 	if err := os.WriteFile(bad, []byte(`<testsuites><testsuite name="x" tests="1"><testcase><failure/></testcase></testsuite></testsuites>`), 0o600); err != nil {
 		t.Fatal(err)

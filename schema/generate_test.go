@@ -34,6 +34,7 @@ type written struct {
 
 var fromTypes = []written{
 	{"report", analyze.Schema, "leakscope report", analyze.FormatVersion, reflect.TypeFor[reportDocument]()},
+	{"proof", analyze.ProofSchema, "leakscope diff --before --after", analyze.FormatVersion, reflect.TypeFor[analyze.Proof]()},
 	{"snapshot", snapshot.Schema, "manifest.json of a leakscope snapshot", snapshot.FormatVersion, reflect.TypeFor[snapshot.Manifest]()},
 	{"inspection", report.InspectionSchema, "leakscope inspect", report.InspectionVersion, reflect.TypeFor[report.Inspection]()},
 }

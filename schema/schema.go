@@ -1,6 +1,6 @@
 // Package schema holds the published JSON Schemas (draft 2020-12) of what
-// leakscope writes and reads: the JSON report, the manifest of a snapshot, the
-// output of inspect, and the policy file.
+// leakscope writes and reads: the JSON report, the comparison of two runs, the
+// manifest of a snapshot, the output of inspect, and the policy file.
 //
 // Nothing flows in; bytes flow out. A published schema is never edited, only
 // added to: a new property raises the minor version of its format, anything
@@ -17,7 +17,7 @@ import (
 var files embed.FS
 
 // names are the schemas by name, in the order help shows them.
-var names = []string{"report", "snapshot", "inspection", "policy"}
+var names = []string{"report", "snapshot", "inspection", "policy", "proof"}
 
 // Names lists the schemas.
 func Names() []string { return slices.Clone(names) }

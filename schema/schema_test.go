@@ -187,31 +187,40 @@ func validate(t testing.TB, s *jsonschema.Schema, text []byte) error {
 	return s.Validate(v)
 }
 
-// Every golden JSON report holds to the published schema, and has no property
-// that the schema does not name.
+// Every golden JSON report and proof holds to the published schema, and has no
+// property that the schema does not name.
 func TestGoldenReports(t *testing.T) {
-	s := compiled(t, "report")
-	closed := closedSchema(t, "report")
-	paths, err := filepath.Glob("../report/testdata/*.json")
-	if err != nil || len(paths) < 10 {
-		t.Fatalf("%d golden reports: %v", len(paths), err)
-	}
-	for _, path := range paths {
-		if filepath.Base(path) == "blank.json" {
-			continue // a result of nothing has no verdict
-		}
-		text, err := os.ReadFile(path)
+	for name, least := range map[string]int{"report": 10, "proof": 6} {
+		s, closed := compiled(t, name), closedSchema(t, name)
+		seen := 0
+		paths, err := filepath.Glob("../report/testdata/*.json")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Contains(text, []byte(analyze.Schema)) {
-			continue
+		for _, path := range paths {
+			if filepath.Base(path) == "blank.json" {
+				continue // a result of nothing has no verdict
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var root struct {
+				Schema string `json:"schema"`
+			}
+			if err := json.Unmarshal(text, &root); err != nil || root.Schema != "urn:leakscope:schema:"+name+":1" {
+				continue
+			}
+			seen++
+			if err := validate(t, s, text); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+			if err := validate(t, closed, text); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
 		}
-		if err := validate(t, s, text); err != nil {
-			t.Errorf("%s: %v", path, err)
-		}
-		if err := validate(t, closed, text); err != nil {
-			t.Errorf("%s: %v", path, err)
+		if seen < least {
+			t.Errorf("only %d golden files of schema %s", seen, name)
 		}
 	}
 }
@@ -270,6 +279,31 @@ func TestReportSchemaRefuses(t *testing.T) {
 	}
 	if err := validate(t, s, bytes.Replace(good, []byte(`"findings"`), []byte(`"later": {}, "findings"`), 1)); err != nil {
 		t.Errorf("the schema refuses what a later minor version adds: %v", err)
+	}
+}
+
+func TestProofSchemaRefuses(t *testing.T) {
+	s := compiled(t, "proof")
+	good, err := os.ReadFile("../report/testdata/proof-improved.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string][2]string{
+		"an unknown outcome":       {`"outcome": "improved"`, `"outcome": "better"`},
+		"an unknown change":        {`"change": "gone"`, `"change": "away"`},
+		"a null array":             {`"rates": [`, `"rates": null, "x": [`},
+		"a rate as a text":         {`"before_bytes_per_second": 4096`, `"before_bytes_per_second": "4096"`},
+		"another schema":           {analyze.ProofSchema, "urn:leakscope:schema:proof:2"},
+		"a run that is no report":  {`"before": {`, `"before": 7, "x": {`},
+		"a run of another verdict": {`"verdict": "leak"`, `"verdict": "perhaps"`},
+	} {
+		text := strings.Replace(string(good), change[0], change[1], 1)
+		if text == string(good) {
+			t.Fatalf("%s: nothing was changed", name)
+		}
+		if validate(t, s, []byte(text)) == nil {
+			t.Errorf("the schema takes %s", name)
+		}
 	}
 }
 

@@ -319,6 +319,14 @@ func (t *leakTest) checkFiles() error {
 			return &snapshot.ExistsError{Path: file}
 		}
 	}
+	for _, out := range t.plan.outputs {
+		if out.file == "" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Dir(out.file)); err != nil {
+			return &failure{code: exitUsage, err: fmt.Errorf("format %s: %w", out.format, err), hint: "make the directory first, or keep the snapshots there with --keep"}
+		}
+	}
 	return nil
 }
 

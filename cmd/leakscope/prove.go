@@ -1,8 +1,6 @@
 package main
 
 import (
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leakscope/leakscope/analyze"
+	"github.com/leakscope/leakscope/report"
+	"github.com/leakscope/leakscope/snapshot"
 )
 
 // runsFlags name the snapshots of two runs.
@@ -64,12 +64,20 @@ func expandRuns(args []string) []string {
 
 // prove compares two runs.
 func (a *app) prove(f *diffFlags, runs runsFlags, args []string) error {
-	if len(runs.before) < 2 || len(runs.after) < 2 || len(args) > 0 {
+	switch {
+	case len(runs.before) < 2 || len(runs.after) < 2 || len(args) > 0:
 		return usageError("leakscope diff --before A1 A2 --after B1 B2", "--before and --after take two snapshots or more each")
+	case len(f.failOn) > 0:
+		return usageError("leakscope check judges one run; the exit code of two runs says whether the second is fixed", "--fail-on is about one run, not two")
 	}
 	outputs, err := f.check(a)
 	if err != nil {
 		return err
+	}
+	for _, out := range outputs {
+		if !slices.Contains(report.ProofFormats(), out.format) {
+			return usageError("two runs can be shown as "+strings.Join(report.ProofFormats(), ", "), "format %s is about one run, not two", out.format)
+		}
 	}
 	limits, err := f.limits()
 	if err != nil {
@@ -84,47 +92,42 @@ func (a *app) prove(f *diffFlags, runs runsFlags, args []string) error {
 		return err
 	}
 	proof, err := analyze.Prove(before, after, limits)
-	if err != nil {
+	var differ *analyze.NotComparableError
+	if errors.As(err, &differ) {
+		proof = analyze.NotProven(err) // the files a pipeline waits for are written all the same
+	} else if err != nil {
 		return err
 	}
-	proof.Tool.Name, proof.Tool.Version = "leakscope", version
-	err = f.outputs.write(a.stdout, outputs, func(w io.Writer, format string, _ bool) error {
-		switch format {
-		case "json":
-			enc := json.NewEncoder(w)
-			enc.SetEscapeHTML(false)
-			enc.SetIndent("", "  ")
-			return enc.Encode(proof)
-		case "table":
-			return printProof(w, proof)
-		}
-		return usageError("table or json", "two runs cannot be shown in this format")
-	})
-	if err != nil || f.exitZero {
+	if err := f.renderProof(a, outputs, proof); err != nil || f.exitZero {
 		return err
 	}
-	switch proof.Outcome {
-	case analyze.Fixed:
+	switch {
+	case differ != nil:
+		return differ
+	case proof.Outcome == analyze.Fixed:
 		return nil
-	case analyze.Unproven:
+	case proof.Outcome == analyze.Unproven:
 		return &failure{code: exitUnjudged, err: errors.New("not decided whether it is fixed"), hint: "capture both runs with --heap, under the same load"}
 	}
 	return &failure{code: exitGate, err: fmt.Errorf("not fixed: %s", proof.Outcome)}
 }
 
-// printProof writes a proof for a terminal.
-func printProof(w io.Writer, p *analyze.Proof) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", strings.ToUpper(string(p.Outcome)))
-	for _, reason := range p.Reasons {
-		fmt.Fprintf(&b, "  %s\n", reason)
+// renderProof writes a proof in every format asked for.
+func (f *diffFlags) renderProof(a *app, outputs []output, proof *analyze.Proof) error {
+	tool := snapshot.Tool{Name: "leakscope", Version: version}
+	proof.Tool = tool
+	for _, r := range []*analyze.Result{proof.Before, proof.After} {
+		if r != nil {
+			r.Tool = tool
+		}
 	}
-	if len(p.Findings) > 0 {
-		b.WriteString("\nfindings\n")
+	err := f.outputs.write(a.stdout, outputs, func(w io.Writer, format string, file bool) error {
+		return report.WriteProof(format, w, proof, a.reportOptions(file, &f.resultFlags))
+	})
+	if err != nil {
+		return err
 	}
-	for _, f := range p.Findings {
-		fmt.Fprintf(&b, "  %-8s %s\n           before: %s, after: %s\n", f.Change, f.ID, cmp.Or(string(f.Before), "none"), cmp.Or(string(f.After), "none"))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return a.githubSummary(outputs, func(w io.Writer) error {
+		return report.ProofSummary(w, proof, a.reportOptions(true, &f.resultFlags))
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,12 +90,9 @@ func (f *resultFlags) render(a *app, all []output, r *analyze.Result, gate *poli
 	if err != nil {
 		return err
 	}
-	for _, out := range all {
-		if out.format == "github" {
-			return a.githubSummary(r, gate, f)
-		}
-	}
-	return nil
+	return a.githubSummary(all, func(w io.Writer) error {
+		return report.GitHubSummary(w, r, gate, a.reportOptions(true, f))
+	})
 }
 
 // reportOptions fits a report to where it goes.
@@ -112,14 +110,15 @@ func (a *app) reportOptions(file bool, f *resultFlags) report.Options {
 	return o
 }
 
-// githubSummary appends to the step summary where a workflow runner names one.
-func (a *app) githubSummary(r *analyze.Result, gate *policy.Outcome, f *resultFlags) error {
+// githubSummary appends to the step summary where the format of a workflow was
+// asked for and its runner names one.
+func (a *app) githubSummary(all []output, write func(io.Writer) error) error {
 	path := os.Getenv("GITHUB_STEP_SUMMARY")
-	if path == "" {
+	if path == "" || !slices.ContainsFunc(all, func(out output) bool { return out.format == "github" }) {
 		return nil
 	}
 	var text bytes.Buffer
-	if err := report.GitHubSummary(&text, r, gate, a.reportOptions(true, f)); err != nil {
+	if err := write(&text); err != nil {
 		return err
 	}
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -41,6 +42,18 @@ type leakTestFlags struct {
 const defaultDuration = time.Minute
 
 func (a *app) runCommand() *cobra.Command {
+	return a.runCommandOn(func(ctx context.Context, t *leakTest) error {
+		inputs, err := t.run(ctx)
+		if err != nil {
+			return err
+		}
+		return withoutHeapHint(a.hold(&t.flags.diffFlags, t.plan, inputs), t.flags)
+	})
+}
+
+// runCommandOn is the command that hands its test to perform when all of it has
+// been checked.
+func (a *app) runCommandOn(perform func(context.Context, *leakTest) error) *cobra.Command {
 	var f leakTestFlags
 	cmd := &cobra.Command{
 		Use:   "run [flags] -- COMMAND [ARG...]",
@@ -71,11 +84,7 @@ or policy. 1 and 2 come before 3, 3 before 4.`,
 			if err != nil {
 				return err
 			}
-			inputs, err := test.run(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return withoutHeapHint(a.hold(&f.diffFlags, test.plan, inputs), &f)
+			return perform(cmd.Context(), test)
 		},
 	}
 	f.register(cmd)
