@@ -55,8 +55,7 @@ type Attribution struct {
 	ByHeap   []int
 	Warnings []string
 
-	haveHeap    bool
-	haveSockets bool
+	haveHeap bool
 }
 
 // Attribute joins a snapshot's heap connections to the kernel's rows, by fd to
@@ -65,8 +64,7 @@ type Attribution struct {
 // still has in its fd field, which the kernel may have given to another socket.
 func Attribute(s *snapshot.Snapshot, o Options) *Attribution {
 	a := &Attribution{Snapshot: s, haveHeap: s.Heap != nil}
-	why := ""
-	a.haveSockets, why = socketsComplete(s)
+	known := tablesOf(s)
 	index := indexSockets(s)
 	taken := make([]bool, len(s.Sockets))
 
@@ -92,7 +90,7 @@ func Attribute(s *snapshot.Snapshot, o Options) *Attribution {
 					j.reason += "; seen only " + string(c.Socket.Seen) + " the heap was read"
 				}
 			} else {
-				j = judgeHeapOnly(h, a.haveSockets, why)
+				j = judgeHeapOnly(h, known)
 			}
 			c.State, c.Reason, c.Confidence = j.state, j.reason, j.confidence
 			a.ByHeap[i] = len(a.Connections)
@@ -117,20 +115,36 @@ func Attribute(s *snapshot.Snapshot, o Options) *Attribution {
 	return a
 }
 
-// socketsComplete reports whether a socket that is not in the table is known
-// not to exist, else why not.
-func socketsComplete(s *snapshot.Snapshot) (bool, string) {
-	why := "the connection table was not captured"
-	for _, name := range []string{snapshot.SourceSockets, snapshot.SourceFDs} {
-		source, ok := findSource(s, name)
-		if !ok {
-			return false, why
-		}
-		if source.Status != snapshot.StatusOK {
-			return false, fmt.Sprintf("source %s is %s: %s", name, source.Status, source.Reason)
-		}
+// tables says of which protocols a socket that is not in the connection table
+// is known not to exist, else why not.
+type tables struct {
+	tcp, unix bool
+	why       string
+}
+
+func tablesOf(s *snapshot.Snapshot) tables {
+	sockets, okSockets := findSource(s, snapshot.SourceSockets)
+	fds, okFDs := findSource(s, snapshot.SourceFDs)
+	if !okSockets || !okFDs {
+		return tables{why: "the connection table was not captured"}
 	}
-	return true, ""
+	if fds.Status != snapshot.StatusOK {
+		return tables{why: fmt.Sprintf("source %s is %s: %s", fds.Name, fds.Status, fds.Reason)}
+	}
+	t := tables{tcp: sockets.HasTCP(), unix: sockets.HasTables(snapshot.Unix)}
+	if !t.tcp || !t.unix {
+		t.why = fmt.Sprintf("source %s is %s: %s", sockets.Name, sockets.Status, sockets.Reason)
+	}
+	return t
+}
+
+// has reports whether the table is known whole in which a heap connection's
+// socket would be. One without an address may be of any protocol.
+func (t tables) has(h *snapshot.HeapConnection) bool {
+	if h.Remote.IsValid() || h.Local.IsValid() {
+		return t.tcp
+	}
+	return t.tcp && t.unix
 }
 
 func findSource(s *snapshot.Snapshot, name string) (snapshot.Source, bool) {

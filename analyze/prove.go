@@ -121,8 +121,8 @@ func gaps(run string, inputs []Named) []string {
 		case in.Snapshot.Manifest.Interrupted:
 			all = append(all, fmt.Sprintf("%s: the capture of %s was interrupted", run, in.Name))
 		}
-		if ok, why := socketsComplete(in.Snapshot); !ok {
-			all = append(all, fmt.Sprintf("%s: in %s, %s", run, in.Name, why))
+		if known := tablesOf(in.Snapshot); !known.tcp {
+			all = append(all, fmt.Sprintf("%s: in %s, %s", run, in.Name, known.why))
 		}
 	}
 	return all

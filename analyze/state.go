@@ -139,13 +139,13 @@ func judgeStalled(s *snapshot.Socket, h *snapshot.HeapConnection) (judgement, bo
 }
 
 // judgeHeapOnly derives the state of a heap connection that has no row in the
-// kernel. haveSockets says whether the connection table was read whole.
-func judgeHeapOnly(h *snapshot.HeapConnection, haveSockets bool, why string) judgement {
+// kernel, as far as its tables are known.
+func judgeHeapOnly(h *snapshot.HeapConnection, known tables) judgement {
 	if h.Closed.Or(false) {
 		return judgement{StateClosed, "the channel object says closed", Exact}
 	}
-	if !haveSockets {
-		return judgement{StateUnknown, why, NoneKnown}
+	if !known.has(h) {
+		return judgement{StateUnknown, known.why, NoneKnown}
 	}
 	if !h.Remote.IsValid() && !h.Listening {
 		return judgement{StateOpening, "never connected", Exact}

@@ -103,23 +103,54 @@ func TestLifecycleState(t *testing.T) {
 
 func TestLifecycleStateWithoutSocket(t *testing.T) {
 	remote := netip.MustParseAddrPort("10.0.0.1:1")
+	all, noUnix, none := tables{tcp: true, unix: true}, tables{tcp: true, why: "unix_diag failed"}, tables{why: "denied"}
 	tests := []struct {
-		name        string
-		heap        snapshot.HeapConnection
-		haveSockets bool
-		want        State
+		name  string
+		heap  snapshot.HeapConnection
+		known tables
+		want  State
 	}{
-		{"says closed", snapshot.HeapConnection{Closed: known(true), Remote: remote}, true, StateClosed},
-		{"says closed, table not read", snapshot.HeapConnection{Closed: known(true), Remote: remote}, false, StateClosed},
-		{"says open, no such socket", snapshot.HeapConnection{Closed: known(false), Remote: remote}, true, StateClosed},
-		{"says open, table not read", snapshot.HeapConnection{Closed: known(false), Remote: remote}, false, StateUnknown},
-		{"never connected", snapshot.HeapConnection{Closed: known(false)}, true, StateOpening},
+		{"says closed", snapshot.HeapConnection{Closed: known(true), Remote: remote}, all, StateClosed},
+		{"says closed, table not read", snapshot.HeapConnection{Closed: known(true), Remote: remote}, none, StateClosed},
+		{"says open, no such socket", snapshot.HeapConnection{Closed: known(false), Remote: remote}, all, StateClosed},
+		{"says open, only unix not read", snapshot.HeapConnection{Closed: known(false), Remote: remote}, noUnix, StateClosed},
+		{"says open, table not read", snapshot.HeapConnection{Closed: known(false), Remote: remote}, none, StateUnknown},
+		{"never connected", snapshot.HeapConnection{Closed: known(false)}, all, StateOpening},
+		{"no address, may be a unix socket", snapshot.HeapConnection{Closed: known(false)}, noUnix, StateUnknown},
+		{"bound, only unix not read", snapshot.HeapConnection{Closed: known(false), Local: remote}, noUnix, StateOpening},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := judgeHeapOnly(&test.heap, test.haveSockets, "because"); got.state != test.want {
+			got := judgeHeapOnly(&test.heap, test.known)
+			if got.state != test.want || got.state == StateUnknown && got.reason != test.known.why {
 				t.Errorf("state %s (%s), want %s", got.state, got.reason, test.want)
 			}
 		})
+	}
+}
+
+func TestTablesOf(t *testing.T) {
+	source := func(name string, status snapshot.Status, whole string) snapshot.Source {
+		return snapshot.Source{Name: name, Status: status, Reason: "why", Detail: map[string]string{snapshot.DetailWholeTables: whole}}
+	}
+	ok := source(snapshot.SourceFDs, snapshot.StatusOK, "")
+	for name, test := range map[string]struct {
+		sources   []snapshot.Source
+		tcp, unix bool
+	}{
+		"whole":            {[]snapshot.Source{ok, source(snapshot.SourceSockets, snapshot.StatusOK, "")}, true, true},
+		"no unix":          {[]snapshot.Source{ok, source(snapshot.SourceSockets, snapshot.StatusPartial, "tcp4 tcp6")}, true, false},
+		"no tcp6":          {[]snapshot.Source{ok, source(snapshot.SourceSockets, snapshot.StatusPartial, "tcp4 unix")}, false, true},
+		"part, of what?":   {[]snapshot.Source{ok, source(snapshot.SourceSockets, snapshot.StatusPartial, "")}, false, false},
+		"denied":           {[]snapshot.Source{ok, source(snapshot.SourceSockets, snapshot.StatusDenied, "tcp4 tcp6")}, false, false},
+		"part of the fds":  {[]snapshot.Source{source(snapshot.SourceFDs, snapshot.StatusPartial, ""), source(snapshot.SourceSockets, snapshot.StatusOK, "")}, false, false},
+		"no fds":           {[]snapshot.Source{source(snapshot.SourceSockets, snapshot.StatusOK, "")}, false, false},
+		"nothing captured": {nil, false, false},
+	} {
+		s := &snapshot.Snapshot{Manifest: snapshot.Manifest{Sources: test.sources}}
+		got := tablesOf(s)
+		if got.tcp != test.tcp || got.unix != test.unix || (got.why == "") != (test.tcp && test.unix) {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }

@@ -179,6 +179,42 @@ func TestConfidence(t *testing.T) {
 	}
 }
 
+// TestUnixSocketsAreNotTCP: where only the table of unix sockets is missing,
+// what is said of TCP connections is judged; where that of TCP is, it is not.
+func TestUnixSocketsAreNotTCP(t *testing.T) {
+	partial := func(seconds float64, whole string) *world {
+		w := healthyWorld(seconds)
+		for i := range w.s.Manifest.Sources {
+			if s := &w.s.Manifest.Sources[i]; s.Name == snapshot.SourceSockets {
+				s.Status, s.Reason, s.Detail = snapshot.StatusPartial, "unix_diag failed", map[string]string{snapshot.DetailWholeTables: whole}
+			}
+		}
+		return w
+	}
+	for whole, want := range map[string]Gate{"tcp4 tcp6": Passed, "tcp4": Unjudged, "tcp6 unix": Unjudged, "": Unjudged} {
+		for name, r := range map[string]*analyze.Result{
+			"base": diff(t, partial(0, whole), healthyWorld(60)),
+			"head": diff(t, healthyWorld(0), partial(60, whole)),
+			"both": diff(t, partial(0, whole), partial(60, whole)),
+		} {
+			for _, text := range []string{string(DefaultText()), "version: 1\nrules:\n  - {id: a, expr: 'delta.connections{state=\"peer-closed\"} <= 1'}\n"} {
+				if o := Evaluate(parsePolicy(t, text), r, time.Time{}); o.Gate != want {
+					t.Errorf("%q whole in %s: %s %q, want %s", whole, name, o.Gate, o.Rules[0].Reasons, want)
+				}
+			}
+		}
+	}
+	// Snapshots of one name: the worse counts.
+	a, b := partial(0, "tcp4 tcp6"), healthyWorld(60).withhold(snapshot.SourceSockets, snapshot.StatusDenied)
+	r, err := analyze.Diff([]analyze.Named{{Name: "x", Snapshot: a.s}, {Name: "x", Snapshot: b.s}}, analyze.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := Evaluate(Default(), r, time.Time{}); o.Gate != Unjudged {
+		t.Errorf("one of two with one name is denied: %s", o.Gate)
+	}
+}
+
 func TestCannotJudge(t *testing.T) {
 	p := parsePolicy(t, whole)
 	o := CannotJudge(p, "the snapshots are of two processes", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC))

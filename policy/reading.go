@@ -96,7 +96,7 @@ func inputEvidenceOf(r *analyze.Result, i int) inputEvidence {
 		case e.table != "":
 		case !found:
 			e.table = e.name + " has no source " + name
-		case row.Status != snapshot.StatusOK:
+		case lack(row) > 1:
 			e.table = e.name + ": " + describe(row)
 		}
 	}
@@ -133,12 +133,18 @@ func sourceOf(r *analyze.Result, i int, source string) (analyze.SourceRow, bool)
 	if len(rows) < inputs || len(rows) == 0 {
 		return analyze.SourceRow{}, false
 	}
-	for _, s := range rows {
-		if s.Status != snapshot.StatusOK {
-			return s, true
-		}
+	return slices.MaxFunc(rows, func(a, b analyze.SourceRow) int { return lack(a) - lack(b) }), true
+}
+
+// lack grades what a source did not deliver.
+func lack(s analyze.SourceRow) int {
+	switch {
+	case s.Status == snapshot.StatusOK:
+		return 0
+	case s.Name == snapshot.SourceSockets && s.HasTCP():
+		return 1
 	}
-	return rows[0], true
+	return 2
 }
 
 // need says what evidence a figure rests on.

@@ -33,7 +33,8 @@ type Outcome struct {
 	Status  snapshot.Status
 	Reason  string // set unless Status is ok
 	Hint    string
-	// Detail has "method" (sock_diag, procfs, or both), "rows_listed" (of all
+	// Detail has [snapshot.DetailWholeTables] where the status is partial,
+	// "method" (sock_diag, procfs, or both), "rows_listed" (of all
 	// processes in the namespace) and "rows_without_owner" (closed connections
 	// that cannot be tied to any process).
 	Detail map[string]string
@@ -89,7 +90,8 @@ type worker struct {
 	less    []snapshot.Protocol
 	why     error // why sock_diag was not used
 	failed  []error
-	good    int // tables read
+	good    int      // tables read
+	whole   []string // protocols whose tables were read whole, by sock_diag
 	damaged int
 }
 
@@ -101,6 +103,9 @@ func (w *worker) read(p snapshot.Protocol) {
 		w.damaged += damaged
 		if err == nil {
 			w.done(methodDiag)
+			if damaged == 0 && w.table.descriptors != nil {
+				w.whole = append(w.whole, string(p))
+			}
 			return
 		}
 		diagErr = err
@@ -168,6 +173,9 @@ func (w *worker) outcome(r Request) Outcome {
 		note("%d rows without an owner were not looked at", w.table.dropped)
 	}
 	if len(reasons) > 0 {
+		if len(w.whole) > 0 && w.table.dropped == 0 {
+			o.Detail[snapshot.DetailWholeTables] = strings.Join(w.whole, " ")
+		}
 		o.Status, o.Reason = snapshot.StatusPartial, strings.Join(reasons, "; ")
 	}
 	return o

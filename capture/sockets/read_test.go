@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -9,9 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/netlink"
+	"github.com/mdlayher/netlink/nltest"
+	"golang.org/x/sys/unix"
 
 	"github.com/leakscope/leakscope/snapshot"
 )
@@ -300,6 +302,34 @@ func TestReadCancelled(t *testing.T) {
 	o := Read(ctx, Request{PID: os.Getpid(), FDs: []snapshot.FD{}})
 	if o.Status != snapshot.StatusPartial || !strings.Contains(o.Reason, "canceled") {
 		t.Errorf("%+v", o)
+	}
+}
+
+// TestReadWithoutUnix has the kernel refuse one table: the record says which
+// are whole.
+func TestReadWithoutUnix(t *testing.T) {
+	refused := map[string]func(family byte) bool{
+		"tcp4 tcp6": func(family byte) bool { return family == unix.AF_UNIX },
+		"tcp6 unix": func(family byte) bool { return family == unix.AF_INET },
+		"":          func(byte) bool { return true },
+	}
+	for whole, refuses := range refused {
+		conn := nltest.Dial(func(requests []netlink.Message) ([]netlink.Message, error) {
+			if refuses(requests[0].Data[0]) {
+				return nil, unix.ENOENT
+			}
+			return nil, io.EOF // no rows
+		})
+		r := Request{PID: os.Getpid(), FDs: []snapshot.FD{}}
+		o := read(t.Context(), r, func(context.Context, string, int) (*netlink.Conn, error) { return conn, nil })
+		if o.Status != snapshot.StatusPartial || o.Detail[snapshot.DetailWholeTables] != whole {
+			t.Errorf("status %s, whole %q, want %q: %s", o.Status, o.Detail[snapshot.DetailWholeTables], whole, o.Reason)
+		}
+		conn = nltest.Dial(func([]netlink.Message) ([]netlink.Message, error) { return nil, io.EOF })
+		r.FDs = nil // whose the rows are is then a guess
+		if o := read(t.Context(), r, func(context.Context, string, int) (*netlink.Conn, error) { return conn, nil }); o.Detail[snapshot.DetailWholeTables] != "" {
+			t.Errorf("without descriptors %q are whole", o.Detail[snapshot.DetailWholeTables])
+		}
 	}
 }
 
