@@ -277,7 +277,7 @@ func (l *layout) value(object []byte, f javaField) (uint64, bool) {
 		if l.narrowOops {
 			return l.decode(uint64(binary.LittleEndian.Uint32(b))), true
 		}
-		return binary.LittleEndian.Uint64(b), true
+		return l.decode(binary.LittleEndian.Uint64(b)), true
 	case heap.Boolean:
 		return uint64(b[0] & 1), true
 	case heap.Byte:

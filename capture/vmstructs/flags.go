@@ -43,7 +43,7 @@ func (j *jvm) flagTexts() map[string]string {
 			if texts, err := j.lib.texts([]uint64{v}); err == nil {
 				out[name] = texts[v]
 			}
-		case strings.HasPrefix(name, "Use"), strings.HasPrefix(name, "Disable"), strings.HasPrefix(name, "Explicit"):
+		case strings.HasPrefix(name, "Use"), strings.HasPrefix(name, "ZGen"), strings.HasPrefix(name, "Disable"), strings.HasPrefix(name, "Explicit"):
 			out[name] = strconv.FormatBool(v&0xff != 0)
 		case strings.HasPrefix(name, "ObjectAlignment"): // an int
 			out[name] = strconv.FormatInt(int64(int32(v)), 10)

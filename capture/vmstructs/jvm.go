@@ -24,7 +24,7 @@ type jvm struct {
 // snapshot keeps.
 var knownFlags = []string{
 	"UseCompressedOops", "UseCompressedClassPointers", "UseCompactObjectHeaders", "ObjectAlignmentInBytes",
-	"UseG1GC", "UseParallelGC", "UseSerialGC", "UseShenandoahGC", "UseZGC", "UseEpsilonGC", "UseConcMarkSweepGC",
+	"UseG1GC", "UseParallelGC", "UseSerialGC", "UseShenandoahGC", "UseZGC", "ZGenerational", "UseEpsilonGC", "UseConcMarkSweepGC",
 	"UsePerfData", "DisableExplicitGC", "ExplicitGCInvokesConcurrent", "DisableAttachMechanism",
 	"MaxDirectMemorySize", "MaxHeapSize", "InitialHeapSize", "MaxMetaspaceSize", "ReservedCodeCacheSize",
 	"NativeMemoryTracking",
@@ -68,12 +68,34 @@ func openJVM(m memory, mappings []mapping) (*jvm, error) {
 	if !l.narrowOops {
 		l.oopBase, l.oopShift = 0, 0
 	}
+	if !l.narrowKlasses {
+		l.klassBase, l.klassShift = 0, 0
+	}
+	if l.oopShift > 8 || l.klassShift > 16 {
+		return nil, fmt.Errorf("%w: references shifted by %d, classes by %d", ErrUnsupported, l.oopShift, l.klassShift)
+	}
+	if j.collector() == "Z" {
+		// The flag came with 21 and went with 24: before, no pointer is coloured
+		// in a way that matters here; since, all are.
+		_, isNew := t.find("CompressedOops::_base")
+		l.coloured = on("ZGenerational", isNew)
+	}
 	return j, nil
 }
 
 // decode turns a reference as it stands in memory into an address, 0 for null.
 func (l *layout) decode(raw uint64) uint64 {
-	if raw == 0 || !l.narrowOops {
+	switch {
+	case l.coloured:
+		// The address is above the lowest bit set of 12 to 15, which say how far
+		// the collector is (generational ZGC; zAddress.hpp).
+		for bit := 12; bit < 16; bit++ {
+			if raw>>bit&1 != 0 {
+				return raw >> (bit + 1)
+			}
+		}
+		return 0
+	case raw == 0 || !l.narrowOops:
 		return raw
 	}
 	return l.oopBase + raw<<l.oopShift

@@ -141,6 +141,9 @@ func (j *jvm) addClasses(ks []*klass) error {
 		}
 		for i, k := range ks {
 			k.mirror = binary.LittleEndian.Uint64(raw[8*i:])
+			if j.layout.coloured {
+				k.mirror = j.layout.decode(k.mirror)
+			}
 		}
 	}
 	if err := j.readOopMaps(ks); err != nil {

@@ -21,6 +21,7 @@ type layout struct {
 	narrowOops            bool
 	narrowKlasses         bool
 	compactHeaders        bool   // the class is in the mark word
+	coloured              bool   // references tell a collector's progress too
 	alignment             uint64 // of objects
 
 	klass struct {
@@ -149,7 +150,7 @@ func newLayout(r *reader, t *tables) (*layout, error) {
 	if err := errors.Join(f.missing...); err != nil {
 		return nil, err
 	}
-	if k.size == 0 || k.size > 4096 || l.poolHeader == 0 || l.poolHeader > 4096 || l.oopShift > 8 || l.klassShift > 16 || l.mirrorKlass > 4096 || l.mirrorSize > 4096 || l.mirrorStatics > 4096 {
+	if k.size == 0 || k.size > 4096 || l.poolHeader == 0 || l.poolHeader > 4096 || l.mirrorKlass > 4096 || l.mirrorSize > 4096 || l.mirrorStatics > 4096 {
 		return nil, fmt.Errorf("%w: the sizes in the tables of this JVM make no sense", ErrUnsupported)
 	}
 	return l, nil

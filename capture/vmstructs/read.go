@@ -71,6 +71,7 @@ type Options struct {
 type Reading struct {
 	Heap     *heap.Result   // the accepted reading; nil where none was
 	Counters []heap.Counter // also where Heap is nil
+	Cleaners []Buffer       // where Heap is nil: what frees direct buffers
 	HeapUsed int64          // bytes between the bounds of the regions
 	Tries    int
 	Rejected []string // why each try but the last was thrown away
@@ -173,11 +174,7 @@ func (j *jvm) try(ctx context.Context, workers int, out *Reading) (*heap.Result,
 	}
 	runs, err := j.extents()
 	if errors.Is(err, ErrUnsupported) {
-		g, gerr := newGraph(ctx, j, []extent{{0, 1 << 47}}, nil, 1)
-		if gerr == nil {
-			out.Counters = heap.Counters(g)
-		}
-		return nil, errors.Join(err, gerr)
+		return nil, errors.Join(err, j.withoutHeap(ctx, out))
 	}
 	if err != nil {
 		return nil, err
@@ -210,6 +207,17 @@ func (j *jvm) try(ctx context.Context, workers int, out *Reading) (*heap.Result,
 	}
 	result.Objects, result.Bytes = g.objects, j.r.cost().Bytes
 	return result, g.accept(result)
+}
+
+// withoutHeap reads what takes no look at the heap as a whole.
+func (j *jvm) withoutHeap(ctx context.Context, out *Reading) error {
+	g, err := newGraph(ctx, j, []extent{{pageSize, 1 << 47}}, nil, 1)
+	if err != nil {
+		return err
+	}
+	out.Counters = heap.Counters(g)
+	out.Cleaners, err = g.cleaners()
+	return err
 }
 
 // accept holds a result against what the target itself keeps.
