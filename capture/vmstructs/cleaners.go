@@ -16,17 +16,75 @@ const maxCleaners = 1 << 20
 
 // cleaners walks the list that the JDK keeps of its Cleaners and returns the
 // memory of those that free a direct buffer: exact, also where no more of a
-// heap can be read. The list hangs off a static field up to 25
-// (sun.misc.Cleaner on 8, jdk.internal.ref.Cleaner since); what 26 has in its
-// place is not read.
+// heap can be read. Up to 25 the list hangs off a static field of
+// sun.misc.Cleaner (8) or jdk.internal.ref.Cleaner; from 26 on it is a list of
+// arrays, java.nio.BufferCleaner.cleanerList.
 func (g *graph) cleaners() ([]Buffer, error) {
 	for c := range g.j.classes {
 		switch g.j.classes[c].Name {
 		case "jdk.internal.ref.Cleaner", "sun.misc.Cleaner":
-			return g.cleanersFrom(heap.ClassID(c))
+			if found, err := g.cleanersFrom(heap.ClassID(c)); err != nil || len(found) > 0 {
+				return found, err
+			}
+		case "java.nio.BufferCleaner":
+			return g.cleanersIn(heap.ClassID(c))
 		}
 	}
 	return nil, nil
+}
+
+// cleanersIn walks a list of arrays: CleanerList.head, a Node{arr, size, next}
+// whose array holds PhantomCleaners, each with the action that frees a buffer.
+func (g *graph) cleanersIn(c heap.ClassID) ([]Buffer, error) {
+	list, _, ok := g.Static(c, "cleanerList")
+	if !ok || heap.Node(list) == heap.None {
+		return nil, nil
+	}
+	head, err := g.reference(heap.Node(list), "head")
+	var out []Buffer
+	for n := head; err == nil && n != heap.None; n, err = g.reference(n, "next") {
+		var array heap.Node
+		if array, err = g.reference(n, "arr"); err != nil || array == heap.None {
+			break
+		}
+		var cleaners []heap.Node
+		if err := g.References([]heap.Node{array}, func(_ heap.Node, _ int32, to heap.Node) { cleaners = append(cleaners, to) }); err != nil {
+			return nil, err
+		}
+		for _, cleaner := range cleaners {
+			thunk, err := g.reference(cleaner, "action")
+			if err != nil {
+				return nil, err
+			}
+			if b, known, err := g.deallocator(thunk); err != nil {
+				return nil, err
+			} else if known {
+				out = append(out, b)
+			}
+		}
+		if len(out) > maxCleaners {
+			return nil, fmt.Errorf("%w: more than %d Cleaners", ErrUnsupported, maxCleaners)
+		}
+	}
+	return out, err
+}
+
+// reference reads a reference field by name.
+func (g *graph) reference(n heap.Node, name string) (heap.Node, error) {
+	c := g.Class(n)
+	if n == heap.None || c < 0 {
+		return heap.None, nil
+	}
+	field := g.number(c, name)
+	if field < 0 {
+		return heap.None, nil
+	}
+	var v [1]uint64
+	var ok [1]bool
+	if err := g.Values([]heap.Node{n}, []int32{field}, v[:], ok[:]); err != nil || !ok[0] {
+		return heap.None, err
+	}
+	return heap.Node(v[0]), nil
 }
 
 func (g *graph) cleanersFrom(c heap.ClassID) ([]Buffer, error) {

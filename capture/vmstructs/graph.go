@@ -59,13 +59,18 @@ func (g *graph) find(address uint64) heap.Node {
 	return g.index.get(address)
 }
 
-// inHeap tells whether an address lies where objects are.
+// inHeap tells whether there is room for an object at an address.
 func (g *graph) inHeap(address uint64) bool {
+	return address%8 == 0 && g.within(address, g.j.layout.smallest())
+}
+
+// within tells whether a range lies in one run of objects.
+func (g *graph) within(address, n uint64) bool {
 	i, found := slices.BinarySearchFunc(g.runs, address, func(e extent, a uint64) int { return cmp.Compare(e.start, a) })
-	if found {
-		return true
+	if !found {
+		i--
 	}
-	return i > 0 && address < g.runs[i-1].end && address%8 == 0
+	return i >= 0 && address < g.runs[i].end && n <= g.runs[i].end-address
 }
 
 // meet numbers the objects at addresses that have no number yet. What is
@@ -83,10 +88,7 @@ func (g *graph) meet(at []uint64) error {
 	}
 	slices.Sort(fresh)
 	fresh = slices.Compact(fresh)
-	size := g.j.layout.headerSize()
-	if size > 16 {
-		size = 16 // the class alone
-	}
+	size := int(g.j.layout.smallest()) // tells the class
 	raw := make([]byte, size*len(fresh))
 	spans := make([]span, len(fresh))
 	for i, a := range fresh {
@@ -458,7 +460,7 @@ func (g *graph) elements(arrays []heap.Node, links []link) ([]link, error) {
 	for i, n := range arrays {
 		length := uint64(binary.LittleEndian.Uint32(raw[4*i:]))
 		at := g.nodes[n] + arrayBase(g.j.klasses[g.Class(n)])
-		if length > 1<<31 || length > 0 && !g.inHeap((at+length*width-1)&^7) {
+		if length > 1<<31 || length > 0 && !g.within(at, length*width) {
 			return nil, fmt.Errorf("an array at 0x%x with %d elements reaches beyond the heap", g.nodes[n], length)
 		}
 		for done := uint64(0); done < length; {
@@ -472,7 +474,7 @@ func (g *graph) elements(arrays []heap.Node, links []link) ([]link, error) {
 				if width == 4 {
 					to = l.decode(uint64(binary.LittleEndian.Uint32(b[4*e:])))
 				} else {
-					to = binary.LittleEndian.Uint64(b[8*e:])
+					to = l.decode(binary.LittleEndian.Uint64(b[8*e:]))
 				}
 				if to != 0 {
 					links = append(links, link{n, heap.Element, to})

@@ -121,3 +121,11 @@ func (l *layout) headerSize() int {
 	}
 	return 20
 }
+
+// smallest is the size of the smallest object, which holds its class.
+func (l *layout) smallest() uint64 {
+	if l.compactHeaders {
+		return 8
+	}
+	return 16
+}

@@ -3,6 +3,7 @@ package vmstructs
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -57,9 +58,12 @@ func (j *jvm) extents() ([]extent, error) {
 // When the thread gives a buffer up it fills that part and a reserve behind its
 // end, so the next object starts behind the reserve.
 func (j *jvm) withoutBuffers(used []extent, threads []thread) []extent {
-	// In words: room for the smallest object that fills, and for prefetching
-	// (not since 27).
+	// In words: room for the smallest array that fills, and for prefetching (not
+	// since 27).
 	reserve := uint64(2)
+	if !j.layout.narrowKlasses {
+		reserve = 3
+	}
 	if at, ok := j.tables.find("CollectedHeap::_lab_alignment_reserve"); ok {
 		reserve = j.r.u64(at.at) // 25 on
 	}
@@ -112,8 +116,12 @@ func (j *jvm) g1Regions() ([]extent, error) {
 	f := &resolver{t: j.tables}
 	regions := j.layout.collectedHeap + f.offset("G1CollectedHeap::_hrm") + f.offset("HeapRegionManager::_regions", "G1HeapRegionManager::_regions")
 	base, length := f.offset("G1HeapRegionTable::_base"), f.offset("G1HeapRegionTable::_length")
-	bottomAt, topAt := f.field("HeapRegion::_bottom", "G1HeapRegion::_bottom", "Space::_bottom"), f.field("HeapRegion::_top", "G1HeapRegion::_top", "ContiguousSpace::_top", "G1ContiguousSpace::_top")
-	tagAt := f.offset("HeapRegion::_type", "G1HeapRegion::_type") + f.offset("HeapRegionType::_tag", "G1HeapRegionType::_tag")
+	bottomAt, topAt := f.field("HeapRegion::_bottom", "G1HeapRegion::_bottom", "Space::_bottom"), f.field("HeapRegion::_top", "G1HeapRegion::_top", "G1OffsetTableContigSpace::_top", "G1ContiguousSpace::_top", "ContiguousSpace::_top")
+	tagAt := bottomAt.offset // 8 has no tag: any word will do
+	_, tagged := j.tables.find("HeapRegion::_type", "G1HeapRegion::_type")
+	if tagged {
+		tagAt = f.offset("HeapRegion::_type", "G1HeapRegion::_type") + f.offset("HeapRegionType::_tag", "G1HeapRegionType::_tag")
+	}
 	if len(f.missing) > 0 {
 		return nil, f.missing[0]
 	}
@@ -139,6 +147,13 @@ func (j *jvm) g1Regions() ([]extent, error) {
 	var all []extent
 	for ; len(words) >= 3; words = words[3:] {
 		bottom, top, tag := words[0], words[1], uint32(words[2])
+		if !tagged {
+			// On 8 the top of the region that a large object starts in is its end.
+			if n := len(all); n > 0 && bottom < all[n-1].end {
+				continue
+			}
+			tag = 0
+		}
 		if tag&humongous != 0 && tag&continues != 0 {
 			if n := len(all); n > 0 && all[n-1].end == bottom {
 				all[n-1].end = top
@@ -170,7 +185,14 @@ func (j *jvm) spaces(at []uint64, bottom, top vmField) ([]extent, error) {
 
 func (j *jvm) parallelSpaces() ([]extent, error) {
 	f := &resolver{t: j.tables}
-	young, old := j.r.u64(f.at("ParallelScavengeHeap::_young_gen")), j.r.u64(f.at("ParallelScavengeHeap::_old_gen"))
+	generation := func(name string) uint64 {
+		g := f.field(name)
+		if g.static { // up to 26
+			return j.r.u64(g.at)
+		}
+		return j.r.u64(j.layout.collectedHeap + g.offset)
+	}
+	young, old := generation("ParallelScavengeHeap::_young_gen"), generation("ParallelScavengeHeap::_old_gen")
 	// The other survivor space is empty between collections.
 	eden, from := f.offset("PSYoungGen::_eden_space"), f.offset("PSYoungGen::_from_space")
 	tenured := f.offset("PSOldGen::_object_space")
@@ -214,7 +236,7 @@ func (j *jvm) shenandoahRegions() ([]extent, error) {
 	raw := j.r.bytes(table, 8*int(n))
 	// ShenandoahHeapRegion::RegionState: 2 regular, 3 and 4 a large object and
 	// what continues it, 5 the collection set, 6 to 8 pinned ones, 9 trash.
-	const regular, continues, trash = 2, 4, 9
+	const regular, continues, moving, pinnedMoving, trash = 2, 4, 6, 8, 9
 	var all []extent
 	for ; len(raw) >= 8; raw = raw[8:] {
 		r := binary.LittleEndian.Uint64(raw)
@@ -222,6 +244,8 @@ func (j *jvm) shenandoahRegions() ([]extent, error) {
 		switch {
 		case j.r.err != nil:
 			return nil, j.r.err
+		case state == moving, state == pinnedMoving:
+			return nil, errors.New("a collection is moving objects")
 		case state < regular, state >= trash:
 			continue
 		case state == continues:
