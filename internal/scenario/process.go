@@ -37,7 +37,8 @@ type Process struct {
 
 	command *exec.Cmd
 	input   io.WriteCloser
-	lines   chan string
+	lines   chan string // truths
+	answers chan string // to commands between phases
 	errors  tail
 	stopped sync.Once
 	truth   Truth
@@ -72,7 +73,7 @@ func CommandLine(t testing.TB, name string, jdk JDK, o Options) []string {
 func Start(t testing.TB, name string, jdk JDK, o Options) *Process {
 	t.Helper()
 	command := CommandLine(t, name, jdk, o)
-	p := &Process{JDK: jdk, command: exec.Command(command[0], command[1:]...), lines: make(chan string, 1)}
+	p := &Process{JDK: jdk, command: exec.Command(command[0], command[1:]...), lines: make(chan string, 1), answers: make(chan string, 1)}
 	var err error
 	if p.input, err = p.command.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -104,14 +105,17 @@ func (d Definition) library(t testing.TB) library {
 	return library{}
 }
 
-// read passes on the truths that the process prints.
+// read passes on the truths and the answers that the process prints.
 func (p *Process) read(output io.Reader) {
 	defer close(p.lines)
+	defer close(p.answers)
 	lines := bufio.NewScanner(output)
 	lines.Buffer(nil, maxTruth)
 	for lines.Scan() {
 		if truth, ok := strings.CutPrefix(lines.Text(), "TRUTH "); ok {
 			p.lines <- truth
+		} else if word, answer, ok := strings.Cut(lines.Text(), " "); ok && (word == "LOAD" || word == "HICCUPS") {
+			p.answers <- answer
 		}
 	}
 }

@@ -6,7 +6,9 @@ import java.lang.reflect.Constructor;
 
 /**
  * Runs one scenario: phase 1, then a line {@code TRUTH {…}}, then for each line {@code next} on standard input the
- * next phase and its truth. {@code quit}, or the end of the input, ends the program and its peer.
+ * next phase and its truth. {@code quit}, or the end of the input, ends the program and its peer. Between phases
+ * {@code load MB COLLECTIONS} has it allocate and collect so much a second, and {@code hiccups} asks how late its
+ * threads came since the last time.
  *
  * <pre>java -cp … scenario.Main NAME</pre>
  */
@@ -41,13 +43,30 @@ public final class Main {
             }
             System.out.println("TRUTH " + truth.json(name, phase));
             System.out.flush();
-            String line = in.readLine();
-            if (line == null || line.equals("quit")) {
+            if (!next(in)) {
                 return;
             }
-            if (!line.equals("next")) {
+        }
+    }
+
+    /** Obeys commands until one asks for the next phase, or for the end (false). */
+    private static boolean next(BufferedReader in) throws Exception {
+        for (;;) {
+            String line = in.readLine();
+            if (line == null || line.equals("quit")) {
+                return false;
+            }
+            String[] words = line.split(" ");
+            if (line.equals("next")) {
+                return true;
+            } else if (words[0].equals("load") && words.length == 3) {
+                System.out.println("LOAD " + Load.set(Long.parseLong(words[1]), Long.parseLong(words[2])));
+            } else if (line.equals("hiccups")) {
+                System.out.println("HICCUPS " + Hiccups.report());
+            } else {
                 throw new IllegalArgumentException("unknown command \"" + line + "\"");
             }
+            System.out.flush();
         }
     }
 
