@@ -11,7 +11,7 @@ TOOLS := $(CURDIR)/bin/tools
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo record-demo test test-jdks test-prereqs race lint vet fumpt bench scenarios clean
+.PHONY: all build demo record-demo test test-jdks stability test-prereqs race lint vet fumpt bench scenarios clean
 
 all: build
 
@@ -41,6 +41,11 @@ test-jdks: test-prereqs
 	scripts/jdks.sh
 	LEAKSCOPE_TEST_JDKS=all $(GO) test -p 1 -parallel 4 -timeout 60m ./internal/scenario ./capture/hotspot $(wildcard ./capture/vmstructs)
 	LEAKSCOPE_TEST_JDKS=all $(GO) test -parallel 4 -timeout 60m -run 'TestLive' ./cmd/leakscope
+
+# Captures without a pause while the target allocates and collects: how many are
+# accepted, that no wrong one is, and what the target notices. Some minutes.
+stability: test-prereqs
+	LEAKSCOPE_CAPTURES=100 $(GO) test -v -timeout 120m -run 'TestStability|TestNoTrace' ./capture -args -update-zero-pause
 
 lint: vet fumpt $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...
