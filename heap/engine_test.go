@@ -206,3 +206,47 @@ func FuzzRead(f *testing.F) {
 		_, _ = ReadStream(t.Context(), bytes.NewReader(dump), Options{Workers: 2})
 	})
 }
+
+// TestLongChain has a chain with a buffer at each of its links: paths are made
+// in a time that grows with the chain, not with its square, and stay short.
+func TestLongChain(t *testing.T) {
+	b := newBuilder()
+	b.class("app.Link", "java.lang.Object", "next", "buffer")
+	b.class("app.Odd", "java.lang.Object", "link", "buffer")
+	const links = 60_000
+	next, far := uint64(0), uint64(0)
+	for i := range links {
+		buffer := b.object("java.nio.DirectByteBuffer", map[string]uint64{"address": 0x1000000 + uint64(i)<<8, "capacity": 8})
+		next = b.object("app.Link", map[string]uint64{"next": next, "buffer": buffer})
+		if i < links/10 {
+			// Steps that don't repeat at once: the path gets as long as the chain.
+			buffer = b.object("java.nio.DirectByteBuffer", map[string]uint64{"address": 0x90000000 + uint64(i)<<8, "capacity": 8})
+			far = b.object("app.Node", map[string]uint64{"a": b.object("app.Odd", map[string]uint64{"link": far, "buffer": buffer})})
+		}
+	}
+	b.static("app.Registry", "first", next)
+	b.static("app.Registry", "far", far)
+	r := b.read(t)
+	if len(r.Allocations) != links+links/10 {
+		t.Fatalf("%d allocations", len(r.Allocations))
+	}
+	seen := map[string]bool{}
+	for _, h := range r.Holders {
+		if len(h.Path) > maxSteps || h.Root != "static" {
+			t.Fatalf("%d steps, root %q", len(h.Path), h.Root)
+		}
+		seen[strings.Join(h.Path, " > ")] = true
+	}
+	for _, want := range []string{
+		"app.Registry.first > app.Link.buffer",
+		"app.Registry.first > app.Link.next… > app.Link.buffer",
+		"app.Registry.far > app.Node.a > app.Odd.buffer",
+		"app.Registry.far > app.Node.a > app.Odd.link > app.Node.a > app.Odd.buffer",
+		"app.Registry.far > " + strings.Repeat("app.Node.a > app.Odd.link > ", 9) + "app.Node.a > … > " +
+			strings.Repeat("app.Odd.link > app.Node.a > ", 9) + "app.Odd.buffer",
+	} {
+		if !seen[want] {
+			t.Errorf("no path %s", want)
+		}
+	}
+}

@@ -9,7 +9,7 @@ import (
 // settle gives each anchor its fate, connection and holder, and each chunk the
 // rows for the rest of it.
 func (w *walk) settle() {
-	w.paths.index = map[string]int32{}
+	w.paths.init()
 	for i := range w.anchors {
 		a := &w.anchors[i]
 		row := Allocation{
@@ -31,6 +31,7 @@ func (w *walk) settle() {
 		)
 	})
 	w.paths.sort(w.allocations)
+	w.paths.release()
 }
 
 // judge decides the fate of the allocation that an object stands for.
@@ -53,7 +54,7 @@ func (w *walk) judge(n Node, row *Allocation) {
 			if len(members) > 1 {
 				row.Sharers = int32(len(members))
 			}
-			row.Holder = w.paths.fromConnection(w, n)
+			row.Holder = w.paths.holderFromConnection(w, n)
 			return
 		}
 	}
@@ -68,7 +69,7 @@ func (w *walk) judge(n Node, row *Allocation) {
 	case t&threadCache != 0:
 		row.Fate = FateThreadCache
 	}
-	row.Holder = w.paths.fromRoot(w, n)
+	row.Holder = w.paths.holderFromRoot(w, n)
 }
 
 // tooShared reports whether so many connections are equally near to an object
@@ -133,175 +134,4 @@ func (w *walk) settleChunk(c *chunkState) {
 	add(FateThreadCache, cached)
 	add(FatePoolFree, free)
 	add(FateLost, rest)
-}
-
-// paths interns holder paths.
-type paths struct {
-	holders  []Holder
-	index    map[string]int32
-	rootKind map[Node]RootKind
-	memo     map[memoKey]int32
-}
-
-// memoKey finds the path of an object that is reached from the same place by
-// the same field as one before.
-type memoKey struct {
-	from  Node
-	field uint16
-	way   *way
-}
-
-var rootNames = [...]string{
-	RootStatic: "static", RootThread: "thread", RootJNI: "jni", RootOther: "other root",
-}
-
-// maxSteps bounds the steps of a path that is shown.
-const maxSteps = 40
-
-// fromConnection returns the index of the path from the connection to n. Where
-// the connection is only a sibling, the path starts at the root that holds both.
-func (p *paths) fromConnection(w *walk, n Node) int32 {
-	return p.remember(&w.connWay, n, func() int32 {
-		steps, top := p.collect(w, &w.connWay, n)
-		root := "connection"
-		if _, isConn := w.connAt[top]; !isConn {
-			var above []string
-			var start Node
-			above, start = p.collect(w, &w.rootWay, top)
-			steps = append(steps, above...)
-			root = rootNames[p.rootKind[start]]
-		}
-		return p.intern(steps, root)
-	})
-}
-
-// fromRoot returns the index of the path from a root to n.
-func (p *paths) fromRoot(w *walk, n Node) int32 {
-	if !w.rootWay.met(n) {
-		return -1
-	}
-	return p.remember(&w.rootWay, n, func() int32 {
-		steps, top := p.collect(w, &w.rootWay, n)
-		return p.intern(steps, rootNames[p.rootKind[top]])
-	})
-}
-
-func (p *paths) remember(way *way, n Node, find func() int32) int32 {
-	key := memoKey{way.from[n], way.field[n], way}
-	if key.from == n {
-		return find()
-	}
-	if p.memo == nil {
-		p.memo = map[memoKey]int32{}
-	}
-	h, ok := p.memo[key]
-	if !ok {
-		h = find()
-		p.memo[key] = h
-	}
-	return h
-}
-
-// collect walks from n back to where it was reached from and returns the steps,
-// last first, and the start. A chain is followed by a loop; its repeated links
-// are one step.
-func (p *paths) collect(w *walk, way *way, n Node) (steps []string, top Node) {
-	for way.met(n) && way.from[n] != n {
-		from, field := way.from[n], way.field[n]
-		// Links of a chain are passed over without making their steps.
-		if step := p.step(w, from, n, field); step != "" {
-			if len(steps) == 0 || steps[len(steps)-1] != step {
-				if len(steps) < 1<<12 {
-					steps = append(steps, step)
-				}
-			} else if !strings.HasSuffix(step, "…") {
-				steps[len(steps)-1] = step + "…"
-			}
-		}
-		n = from
-	}
-	return steps, n
-}
-
-// step names the reference from one object to the next, "" for one that is no
-// step of a path: the inside of a collection, an array, a wrapper of a buffer.
-func (p *paths) step(w *walk, from, to Node, field uint16) string {
-	if c, isMirror := w.mirrors[from]; isMirror {
-		names, ok := w.statics[c]
-		if !ok {
-			names = w.g.StaticNames(c)
-			w.statics[c] = names
-		}
-		if int(field) < len(names) {
-			return w.classes[c].Name + "." + names[field]
-		}
-		return w.classes[c].Name
-	}
-	c := w.g.Class(from)
-	if c < 0 || field == elementField {
-		return ""
-	}
-	l := w.layout(c)
-	if int(field) >= len(l) {
-		return ""
-	}
-	name := l[field].Name
-	t := w.traits[c]
-	switch {
-	case t&wrapper != 0:
-		return ""
-	case t&entry != 0:
-		if !valueFields[name] {
-			return ""
-		}
-	case t&internal != 0, t&chain != 0 && linkFields[name]:
-		return ""
-	}
-	step := w.classes[c].Name + "." + name
-	if linkFields[name] && c == w.g.Class(to) {
-		step += "…"
-	}
-	return step
-}
-
-// intern returns the index of a path whose steps are given last first.
-func (p *paths) intern(steps []string, root string) int32 {
-	slices.Reverse(steps)
-	if len(steps) > maxSteps {
-		steps = slices.Concat(steps[:maxSteps/2], []string{"…"}, steps[len(steps)-maxSteps/2+1:])
-	}
-	key := root + "\x00" + strings.Join(steps, "\x00")
-	if h, ok := p.index[key]; ok {
-		return h
-	}
-	h := int32(len(p.holders))
-	p.holders = append(p.holders, Holder{Path: slices.Clone(steps), Root: root})
-	p.index[key] = h
-	return h
-}
-
-// sort orders the holders by path and renumbers the rows.
-func (p *paths) sort(rows []Allocation) {
-	order := make([]int32, len(p.holders))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	slices.SortFunc(order, func(a, b int32) int {
-		return cmp.Or(
-			slices.Compare(p.holders[a].Path, p.holders[b].Path),
-			cmp.Compare(p.holders[a].Root, p.holders[b].Root),
-		)
-	})
-	sorted := make([]Holder, len(order))
-	place := make([]int32, len(order))
-	for i, o := range order {
-		sorted[i] = p.holders[o]
-		place[o] = int32(i)
-	}
-	for i := range rows {
-		if rows[i].Holder >= 0 {
-			rows[i].Holder = place[rows[i].Holder]
-		}
-	}
-	p.holders = sorted
 }
