@@ -29,7 +29,7 @@ public final class Owners {
 
     public static void main(String[] args) throws Exception {
         List<byte[]> ballast = new ArrayList<>();
-        int megabytes = args.length > 0 ? Integer.parseInt(args[0]) : 8;
+        int megabytes = Integer.getInteger("megabytes", 8);
         for (int i = 0; i < megabytes * 1024; i++) {
             ballast.add(new byte[1000]);
         }
