@@ -74,15 +74,6 @@ func (m *image) residentPages(address uint64, n int, out []bool) error {
 	return nil
 }
 
-// clone copies an image, without its faults and its cost.
-func (m *image) clone() *image {
-	c := &image{mappings: m.mappings, pages: make(map[uint64][]byte, len(m.pages))}
-	for at, page := range m.pages {
-		c.pages[at] = bytes.Clone(page)
-	}
-	return c
-}
-
 // open opens the JVM of an image.
 func (m *image) open() (*Target, error) {
 	j, err := openJVM(m, m.mappings)
