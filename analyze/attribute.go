@@ -152,7 +152,30 @@ func findSource(s *snapshot.Snapshot, name string) (snapshot.Source, bool) {
 	if i < 0 {
 		return snapshot.Source{}, false
 	}
-	return s.Manifest.Sources[i], true
+	return believed(s, s.Manifest.Sources[i]), true
+}
+
+// believed is a source as far as the snapshot bears it out: one that says ok
+// and whose section is not there has delivered nothing.
+func believed(s *snapshot.Snapshot, source snapshot.Source) snapshot.Source {
+	missing := false
+	switch source.Name {
+	case snapshot.SourceSockets:
+		missing = s.Sockets == nil
+	case snapshot.SourceFDs:
+		missing = s.FDs == nil
+	case snapshot.SourceMemory:
+		missing = s.Memory == nil
+	case snapshot.SourceMappings:
+		missing = s.Mappings == nil
+	case snapshot.SourceHeapDump:
+		missing = s.Heap == nil
+	}
+	if claims := source.Status == snapshot.StatusOK || source.Name == snapshot.SourceSockets && source.HasTCP(); missing && claims {
+		source.Reason = fmt.Sprintf("recorded as %s, and the snapshot does not hold it", source.Status)
+		source.Status = snapshot.StatusAbsent
+	}
+	return source
 }
 
 type held struct{ count, bytes int64 }

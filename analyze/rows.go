@@ -198,7 +198,7 @@ func (c *comparison) sourceRows() []SourceRow {
 	rows := []SourceRow{}
 	for _, in := range c.inputs {
 		for _, s := range in.Snapshot.Manifest.Sources {
-			rows = append(rows, SourceRow{Input: in.Name, Source: s})
+			rows = append(rows, SourceRow{Input: in.Name, Source: believed(in.Snapshot, s)})
 		}
 	}
 	return rows

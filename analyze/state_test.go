@@ -147,10 +147,34 @@ func TestTablesOf(t *testing.T) {
 		"no fds":           {[]snapshot.Source{source(snapshot.SourceSockets, snapshot.StatusOK, "")}, false, false},
 		"nothing captured": {nil, false, false},
 	} {
-		s := &snapshot.Snapshot{Manifest: snapshot.Manifest{Sources: test.sources}}
+		s := &snapshot.Snapshot{Manifest: snapshot.Manifest{Sources: test.sources}, Sockets: []snapshot.Socket{}, FDs: []snapshot.FD{}}
 		got := tablesOf(s)
 		if got.tcp != test.tcp || got.unix != test.unix || (got.why == "") != (test.tcp && test.unix) {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// TestSourcesAreBorneOut: a source that says ok and is not in the snapshot has
+// delivered nothing.
+func TestSourcesAreBorneOut(t *testing.T) {
+	whole := map[string]string{snapshot.DetailWholeTables: "tcp4 tcp6"}
+	s := &snapshot.Snapshot{}
+	for name, test := range map[string]struct{ source, want snapshot.Source }{
+		"ok":        {snapshot.Source{Name: snapshot.SourceSockets, Status: snapshot.StatusOK}, snapshot.Source{Status: snapshot.StatusAbsent}},
+		"tcp whole": {snapshot.Source{Name: snapshot.SourceSockets, Status: snapshot.StatusPartial, Detail: whole}, snapshot.Source{Status: snapshot.StatusAbsent}},
+		"heap":      {snapshot.Source{Name: snapshot.SourceHeapDump, Status: snapshot.StatusOK}, snapshot.Source{Status: snapshot.StatusAbsent}},
+		"partial":   {snapshot.Source{Name: snapshot.SourceFDs, Status: snapshot.StatusPartial, Reason: "interrupted"}, snapshot.Source{Status: snapshot.StatusPartial, Reason: "interrupted"}},
+		"denied":    {snapshot.Source{Name: snapshot.SourceMappings, Status: snapshot.StatusDenied, Reason: "no"}, snapshot.Source{Status: snapshot.StatusDenied, Reason: "no"}},
+		"no rows":   {snapshot.Source{Name: snapshot.SourceProc, Status: snapshot.StatusOK}, snapshot.Source{Status: snapshot.StatusOK}},
+	} {
+		got := believed(s, test.source)
+		if got.Status != test.want.Status || test.want.Reason != "" && got.Reason != test.want.Reason || got.Status == snapshot.StatusAbsent && got.Reason == "" {
+			t.Errorf("%s: %s (%s)", name, got.Status, got.Reason)
+		}
+	}
+	s.Sockets = []snapshot.Socket{}
+	if got := believed(s, snapshot.Source{Name: snapshot.SourceSockets, Status: snapshot.StatusOK}); got.Status != snapshot.StatusOK {
+		t.Errorf("an empty table is a table: %s", got.Reason)
 	}
 }

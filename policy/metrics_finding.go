@@ -89,7 +89,8 @@ func (in *reading) findings(m *metricRef, of func(analyze.Finding) analyze.Int, 
 const keyBytes = "bytes.head"
 
 // limitGaps lists what is missing to say that no limit is near: the process's
-// memory figures, and where that cause is asked for by name, the JVM's flags.
+// memory figures, and where that cause is asked for by name, all of them and the
+// JVM's flags.
 func (in *reading) limitGaps(causes []*selector) []string {
 	if !selected(causes, analyze.CauseNearLimit) {
 		return nil
@@ -101,7 +102,7 @@ func (in *reading) limitGaps(causes []*selector) []string {
 		switch {
 		case !ok:
 			all = append(all, name+" has no source "+snapshot.SourceMemory)
-		case memory.Status != snapshot.StatusOK && memory.Status != snapshot.StatusPartial:
+		case memory.Status != snapshot.StatusOK && (memory.Status != snapshot.StatusPartial || len(causes) > 0):
 			all = append(all, name+": "+describe(memory))
 		}
 		if len(causes) == 0 {
@@ -226,6 +227,7 @@ func readResidency(side string) func(*reading, *metricRef) figure {
 			f.lacks("no part of resident memory is selected; there are " + strings.Join(names, ", "))
 		case in.base == nil && side != "head":
 			f.lacks(in.lacksBase())
+		case !in.splits(&f, side, from):
 		default:
 			base, okBase := total(rows, func(d analyze.Delta) analyze.Int { return d.Base })
 			head, okHead := total(rows, func(d analyze.Delta) analyze.Int { return d.Head })
@@ -244,6 +246,24 @@ func readResidency(side string) func(*reading, *metricRef) figure {
 		f.evidence = slices.Compact(from)
 		return f
 	}
+}
+
+// splits reports whether the mappings of the side's snapshots were read whole,
+// and the heap too where a part rests on it; what is missing is noted.
+func (in *reading) splits(f *figure, side string, from []string) bool {
+	for i := range in.inputs {
+		e := &in.inputs[i]
+		if e != in.base && e != in.head || side == "head" && e != in.head || side == "base" && e != in.base {
+			continue
+		}
+		if row, ok := sourceOf(in.r, i, snapshot.SourceMappings); ok && row.Status != snapshot.StatusOK {
+			f.lacks(e.name + ": " + describe(row))
+		}
+		if e.heapPart != "" && slices.ContainsFunc(from, func(s string) bool { return strings.HasPrefix(s, "heap walk") || s == "rest" }) {
+			f.lacks(e.heapPart)
+		}
+	}
+	return len(f.missing) == 0
 }
 
 func readCounter(side string) func(*reading, *metricRef) figure {

@@ -2,11 +2,10 @@ package term
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/leakscope/leakscope/internal/term/termtest"
 )
 
 func environment(pairs map[string]string) func(string) (string, bool) {
@@ -16,34 +15,8 @@ func environment(pairs map[string]string) func(string) (string, bool) {
 	}
 }
 
-// terminal opens a pseudo-terminal of the given width.
-func terminal(t *testing.T, columns uint16) *os.File {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = master.Close() })
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = slave.Close() })
-	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
-		t.Fatal(err)
-	}
-	return slave
-}
-
 func TestColored(t *testing.T) {
-	tty := terminal(t, 80)
+	tty, _ := termtest.Open(t, 80)
 	file, err := os.Create(t.TempDir() + "/out")
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +70,8 @@ func TestWidth(t *testing.T) {
 		if test.columns == 0 {
 			got = Width(&bytes.Buffer{}, env)
 		} else {
-			got = Width(terminal(t, test.columns), env)
+			tty, _ := termtest.Open(t, test.columns)
+			got = Width(tty, env)
 		}
 		if got != test.want {
 			t.Errorf("%d columns, COLUMNS=%s: width %d, want %d", test.columns, test.env, got, test.want)
@@ -106,7 +80,8 @@ func TestWidth(t *testing.T) {
 }
 
 func TestIsTerminal(t *testing.T) {
-	if !IsTerminal(terminal(t, 80)) || IsTerminal(&bytes.Buffer{}) || IsTerminal(nil) {
+	tty, _ := termtest.Open(t, 80)
+	if !IsTerminal(tty) || IsTerminal(&bytes.Buffer{}) || IsTerminal(nil) {
 		t.Error("a terminal is one, a buffer and nothing are none")
 	}
 }
