@@ -3,6 +3,7 @@ package heap
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // backward finds what is reachable in a graph that does not know all its
@@ -52,6 +53,9 @@ func (b *backward) grow(n int) {
 // its roots: of the connections, then of what they do not hold and of the
 // pools' books.
 func (w *walk) searchBackward() error {
+	if err := w.searchForward(); err != nil {
+		return err
+	}
 	var nodes []Node
 	for _, of := range w.connNodes {
 		nodes = append(nodes, of...)
@@ -59,7 +63,15 @@ func (w *walk) searchBackward() error {
 	if err := w.back.search(w, nodes); err != nil {
 		return err
 	}
-	nodes = nodes[:0]
+	return w.back.search(w, w.inQuestion())
+}
+
+// inQuestion returns the objects that matter and that no reachable connection
+// holds, and the connections.
+func (w *walk) inQuestion() (nodes []Node) {
+	for _, of := range w.connNodes {
+		nodes = append(nodes, of...)
+	}
 	for _, r := range []role{roleBuffer, roleCleanup, rolePooled, roleAdaptive, roleChunk, roleAdaptiveChunk, roleCacheEntry} {
 		for _, n := range w.objects[r] {
 			if !w.heldByLiveConnection(n) {
@@ -67,7 +79,118 @@ func (w *walk) searchBackward() error {
 			}
 		}
 	}
-	return w.back.search(w, nodes)
+	return nodes
+}
+
+const (
+	// forwardNodes and forwardLevels bound the search forward from each kind of
+	// root, forwardArray the arrays that it enters.
+	forwardNodes  = 1 << 17
+	forwardLevels = 24
+	forwardArray  = 1 << 12
+	forwardPiece  = 64
+)
+
+// searchForward goes a bounded way from the roots: most of what holds off-heap
+// memory is near them, and what is met here takes no scan of the heap.
+func (w *walk) searchForward() error {
+	if g, ok := w.g.(interface{ SkipArraysAbove(length int) }); ok {
+		g.SkipArraysAbove(forwardArray)
+		defer g.SkipArraysAbove(0)
+	}
+	var statics, threads, stacks []Node
+	for n := range w.mirrors {
+		statics = append(statics, n)
+	}
+	for n := range w.back.roots {
+		_, isMirror := w.mirrors[n]
+		switch {
+		case isMirror:
+		case w.back.isRoot(w, n):
+			threads = append(threads, n)
+		default:
+			stacks = append(stacks, n)
+		}
+	}
+	if err := w.forwardFrom(statics, RootStatic, 0); err != nil {
+		return err
+	}
+	if err := w.forwardFrom(threads, RootThread, 0); err != nil {
+		return err
+	}
+	return w.forwardFrom(stacks, RootThread, byStack)
+}
+
+// forwardFrom searches from roots of one kind, and marks what it meets.
+func (w *walk) forwardFrom(roots []Node, kind RootKind, as backState) error {
+	slices.Sort(roots)
+	w.rootWay.grow(w.g.Len())
+	w.back.grow(w.g.Len())
+	level := roots[:0]
+	for _, n := range roots {
+		if !w.rootWay.met(n) {
+			w.rootWay.meet(n, n, Element)
+			w.paths.rootKind[n] = kind
+			w.back.state[n] |= as
+			level = append(level, n)
+		}
+	}
+	leads := map[ClassID]bool{}
+	met := 0
+	var next []Node
+	for depth := 0; depth < forwardLevels; depth++ {
+		if !slices.ContainsFunc(w.inQuestion(), func(n Node) bool { return !w.rootWay.met(n) }) {
+			break
+		}
+		next = next[:0]
+		visit := func(from Node, field int32, to Node) {
+			w.rootWay.grow(w.g.Len())
+			w.back.grow(w.g.Len())
+			if w.rootWay.met(to) || w.trait(to)&ownRoot != 0 {
+				return
+			}
+			w.rootWay.meet(to, from, field)
+			w.back.state[to] |= as
+			met++
+			c := w.g.Class(to)
+			lead, ok := leads[c]
+			if !ok {
+				lead = w.leadsOn(c)
+				leads[c] = lead
+			}
+			if lead {
+				next = append(next, to)
+			}
+		}
+		// In small pieces: a few arrays can lead to millions of objects.
+		for len(level) > 0 && met < forwardNodes {
+			n := min(len(level), forwardPiece)
+			if err := w.g.References(level[:n], visit); err != nil {
+				return err
+			}
+			level = level[n:]
+		}
+		if len(next) == 0 || met >= forwardNodes {
+			break
+		}
+		level = slices.Clone(next)
+	}
+	return nil
+}
+
+// leadsOn tells whether objects of a class refer to others than text.
+func (w *walk) leadsOn(c ClassID) bool {
+	if c < 0 || w.classes[c].Name == "java.lang.String" {
+		return false
+	}
+	if element, ok := strings.CutSuffix(w.classes[c].Name, "[]"); ok {
+		switch element {
+		case "boolean", "byte", "char", "short", "int", "long", "float", "double":
+			return false
+		}
+		return true
+	}
+	return slices.ContainsFunc(w.layout(c), func(f Field) bool { return f.Type == Object })
 }
 
 // heldByLiveConnection reports whether an object was reached from one or few
@@ -257,4 +380,34 @@ func (w *walk) noteStacks() {
 		w.warnings = append(w.warnings, fmt.Sprintf(
 			"%d buffers with %d bytes are held by words on the stacks of threads alone; some of these may be left over", buffers, bytes))
 	}
+}
+
+// besideConnections reports whether something that holds an allocation which no
+// connection holds refers to a connection: on the way from the root to it, as
+// far up as siblings are looked for. Where no such way is known it is taken for
+// granted.
+func (w *walk) besideConnections(nodes []Node) (bool, error) {
+	seen := map[Node]bool{}
+	var holders []Node
+	for _, n := range nodes {
+		if !w.rootWay.met(n) {
+			return true, nil
+		}
+		for range siblingDepth + 1 {
+			from := w.rootWay.from[n]
+			if from == n || seen[from] {
+				break
+			}
+			seen[from] = true
+			holders = append(holders, from)
+			n = from
+		}
+	}
+	slices.Sort(holders)
+	found := false
+	err := w.g.References(holders, func(_ Node, _ int32, to Node) {
+		_, isConnection := w.connAt[to]
+		found = found || isConnection
+	})
+	return found, err
 }

@@ -280,17 +280,21 @@ const siblingDepth = 8
 // buffers of a session object with a field for its channel. A holder that
 // refers to several connections, or to a server socket, is no owner.
 func (w *walk) walkSiblings() error {
-	wanting := false
+	var wanting []Node
 	for _, a := range w.anchors {
 		if a.node != None && !w.connWay.met(a.node) {
 			if yes, known := w.reachable(a.node); yes || !known {
-				wanting = true
-				break
+				wanting = append(wanting, a.node)
 			}
 		}
 	}
-	if !wanting {
+	if len(wanting) == 0 {
 		return nil
+	}
+	if !w.rootsKnown {
+		if beside, err := w.besideConnections(wanting); err != nil || !beside {
+			return err
+		}
 	}
 	var set []Node
 	for _, nodes := range w.connNodes {

@@ -27,6 +27,7 @@ type graph struct {
 	skipped int64 // bytes of the heap that were no known object
 	objects int64
 	mirrors map[heap.Node]*klass
+	longest uint64 // array whose elements are read; 0: no bound
 	onStack map[heap.Node]bool
 }
 
@@ -163,36 +164,25 @@ func (g *graph) Objects(classes []heap.ClassID) ([]heap.Node, error) {
 	for _, c := range classes {
 		wanted[c] = true
 	}
-	type hit struct {
-		address uint64
-		class   heap.ClassID
-	}
-	found := make([][]hit, g.workers)
-	seen := make([]int64, g.workers*8) // apart, for the cache
-	skipped, err := g.j.scan(g.ctx, g.runs, g.workers, func(w int, _ *scanner, o *object) error {
-		seen[w*8]++
-		if wanted[o.class.id] {
-			found[w] = append(found[w], hit{o.address, o.class.id})
-		}
-		return nil
-	})
+	found, skipped, err := g.j.newSweep(wanted).run(g.ctx, g.j, g.runs, g.workers)
 	g.skipped = skipped
-	for w := range g.workers {
-		g.objects += seen[w*8]
-	}
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Concat(found...)
-	slices.SortFunc(all, func(a, b hit) int { return cmp.Compare(a.address, b.address) })
+	var all []hit
+	for _, f := range found {
+		g.objects += f.objects
+		all = append(all, f.hits...)
+	}
+	slices.SortFunc(all, func(a, b hit) int { return cmp.Compare(a.from, b.from) })
 	var ks []*klass
 	nodes := make([]heap.Node, 0, len(all))
 	for _, h := range all {
-		n := g.index.get(h.address)
+		n := g.index.get(h.from)
 		if n == heap.None {
-			n = g.add(h.address, h.class)
+			n = g.add(h.from, h.id)
 		}
-		if k := g.j.klasses[h.class]; !k.loaded {
+		if k := g.j.klasses[h.id]; !k.loaded {
 			ks = append(ks, k)
 		}
 		nodes = append(nodes, n)
@@ -348,6 +338,10 @@ type link struct {
 	to    uint64
 }
 
+// SkipArraysAbove has References leave out the elements of longer arrays, until
+// it is called with 0.
+func (g *graph) SkipArraysAbove(length int) { g.longest = uint64(length) }
+
 // References implements heap.Graph.
 func (g *graph) References(nodes []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) error {
 	const batch = 1 << 16
@@ -460,6 +454,9 @@ func (g *graph) elements(arrays []heap.Node, links []link) ([]link, error) {
 	for i, n := range arrays {
 		length := uint64(binary.LittleEndian.Uint32(raw[4*i:]))
 		at := g.nodes[n] + arrayBase(g.j.klasses[g.Class(n)])
+		if g.longest > 0 && length > g.longest {
+			continue
+		}
 		if length > 1<<31 || length > 0 && !g.within(at, length*width) {
 			return nil, fmt.Errorf("an array at 0x%x with %d elements reaches beyond the heap", g.nodes[n], length)
 		}
@@ -488,27 +485,21 @@ func (g *graph) elements(arrays []heap.Node, links []link) ([]link, error) {
 
 // Referrers implements heap.Graph: a scan of the heap's references.
 func (g *graph) Referrers(set []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) error {
-	var member addressIndex
+	if len(set) == 0 {
+		return nil
+	}
+	w := g.j.newSweep(nil)
 	for _, n := range set {
-		member.put(g.nodes[n], n)
+		w.lookFor(g.j.layout, g.nodes[n], n)
 	}
-	type hit struct {
-		from, slot uint64
-		class      heap.ClassID
-		to         heap.Node
-	}
-	found := make([][]hit, g.workers)
-	_, err := g.j.scan(g.ctx, g.runs, g.workers, func(w int, s *scanner, o *object) error {
-		return s.references(o, func(slot, to uint64) {
-			if n := member.get(to); n != heap.None {
-				found[w] = append(found[w], hit{o.address, slot, o.class.id, n})
-			}
-		})
-	})
+	found, _, err := w.run(g.ctx, g.j, g.runs, g.workers)
 	if err != nil {
 		return err
 	}
-	hits := slices.Concat(found...)
+	var hits []hit
+	for _, f := range found {
+		hits = append(hits, f.hits...)
+	}
 	slices.SortFunc(hits, func(a, b hit) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.slot, b.slot)) })
 	at := make([]uint64, len(hits))
 	for i, h := range hits {
@@ -522,7 +513,7 @@ func (g *graph) Referrers(set []heap.Node, yield func(from heap.Node, field int3
 		if from == heap.None {
 			continue
 		}
-		if field, ok := g.fieldAt(from, h.class, uint32(h.slot-h.from)); ok {
+		if field, ok := g.fieldAt(from, h.id, uint32(h.slot-h.from)); ok {
 			yield(from, field, h.to)
 		}
 	}

@@ -17,12 +17,12 @@ import (
 	"github.com/leakscope/leakscope/internal/scenario"
 )
 
-// compileOwners compiles the program that the live tests read, for any JDK.
-func compileOwners(t testing.TB) (classes string) {
+// compile compiles one of the programs that the live tests read, for any JDK.
+func compile(t testing.TB, program string) (classes string) {
 	t.Helper()
 	classes = t.TempDir()
 	javac := filepath.Join(scenario.Required(t).Home, "bin/javac")
-	out, err := exec.Command(javac, "-encoding", "UTF-8", "--release", "8", "-Xlint:-options", "-d", classes, "testdata/Owners.java").CombinedOutput()
+	out, err := exec.Command(javac, "-encoding", "UTF-8", "--release", "8", "-Xlint:-options", "-d", classes, "testdata/"+program+".java").CombinedOutput()
 	if err != nil {
 		t.Fatalf("javac: %v: %s", err, out)
 	}
@@ -32,11 +32,10 @@ func compileOwners(t testing.TB) (classes string) {
 	return classes
 }
 
-// startOwners starts it and waits until it is ready. It ends with the test.
-func startOwners(t testing.TB, jdk scenario.JDK, classes string, flags ...string) (pid int) {
+// start starts a program and waits until it is ready. It ends with the test.
+func start(t testing.TB, jdk scenario.JDK, classes string, args ...string) (pid int) {
 	t.Helper()
-	args := append([]string{"-Xmx128m", "-cp", classes}, flags...)
-	cmd := exec.Command(filepath.Join(jdk.Home, "bin/java"), append(args, "Owners")...)
+	cmd := exec.Command(filepath.Join(jdk.Home, "bin/java"), append([]string{"-Xmx128m", "-cp", classes}, args...)...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +59,7 @@ func startOwners(t testing.TB, jdk scenario.JDK, classes string, flags ...string
 			return cmd.Process.Pid
 		}
 	}
-	t.Skipf("java %v did not start: %s", flags, errs.String()) // a flag or collector that this JDK has not
+	t.Skipf("java %v did not start: %s", args, errs.String()) // a flag or collector that this JDK has not
 	return 0
 }
 
@@ -97,7 +96,7 @@ func summary(r *heap.Result) []string {
 // TestLayouts reads one program on every JDK, with every collector and every
 // way of laying objects out.
 func TestLayouts(t *testing.T) {
-	classes := compileOwners(t)
+	classes := compile(t, "Owners")
 	for _, jdk := range scenario.JDKs(t) {
 		for name, flags := range map[string][]string{
 			"g1":            {"-XX:+UseG1GC"},
@@ -115,7 +114,7 @@ func TestLayouts(t *testing.T) {
 			"no-compressed": {"-XX:+UseG1GC", "-Xmx40g"},
 		} {
 			t.Run(jdk.String()+"/"+name, func(t *testing.T) {
-				pid := startOwners(t, jdk, classes, flags...)
+				pid := start(t, jdk, classes, append(flags, "Owners")...)
 				target, err := Open("", pid)
 				if err != nil {
 					t.Fatal(err)
@@ -135,7 +134,7 @@ func TestLayouts(t *testing.T) {
 			})
 		}
 		t.Run(jdk.String()+"/z", func(t *testing.T) {
-			pid := startOwners(t, jdk, classes, "-XX:+UseZGC")
+			pid := start(t, jdk, classes, "-XX:+UseZGC", "Owners")
 			target, err := Open("", pid)
 			if err != nil {
 				t.Fatal(err)

@@ -35,10 +35,11 @@ type scanner struct {
 	skipped int64 // bytes that were no object that is known
 }
 
-// scan visits all objects of all runs, in parallel over runs. visit gets the
-// scanner to read an object's bytes, and must not keep them. It may be called
-// from workers goroutines at once, each with its own number.
-func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(worker int, s *scanner, o *object) error) (skipped int64, err error) {
+// scan visits objects of all runs, in parallel over runs, and returns how many
+// bytes of them were no known object. visit gets the scanner to read an
+// object's bytes, and returns the address to go on at. It is called from
+// workers goroutines at once, each with its own number.
+func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(worker int, s *scanner, o *object) (next uint64, err error)) (skipped int64, err error) {
 	var next, lost atomic.Int64
 	var wait sync.WaitGroup
 	errs := make([]error, workers)
@@ -54,7 +55,7 @@ func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(w
 				if i >= len(runs) {
 					break
 				}
-				if err := s.run(ctx, stop, runs[i], func(o *object) error { return visit(w, s, o) }); err != nil {
+				if err := s.run(ctx, stop, runs[i], func(o *object) (uint64, error) { return visit(w, s, o) }); err != nil {
 					errs[w] = err
 					once.Do(func() { close(stop) })
 					break
@@ -74,7 +75,7 @@ func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(w
 
 // run visits the objects of one run. Where what should be an object is none,
 // the next place from which on several objects follow one another is looked for.
-func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit func(*object) error) error {
+func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit func(*object) (uint64, error)) error {
 	s.end = e.end
 	s.block, s.at = s.block[:0], e.start
 	var o object
@@ -101,10 +102,9 @@ func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit
 			at = next
 			continue
 		}
-		if err := visit(&o); err != nil {
+		if at, err = visit(&o); err != nil {
 			return err
 		}
-		at += o.size
 	}
 	return nil
 }
