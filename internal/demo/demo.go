@@ -4,7 +4,7 @@
 // What flows in: the home of a JDK. What flows out: a running process, what it
 // says it holds (the truth to compare with), and, where there is no JDK, a pair
 // of snapshots recorded from it. Nothing it started or wrote remains after
-// [Process.Stop].
+// [Process.Stop]; what a demo that was killed has written, the next one removes.
 package demo
 
 import (
@@ -58,7 +58,7 @@ type Process struct {
 	ended   chan struct{} // closed when it was waited for
 	errors  *beginning
 	clients *clients
-	dir     string
+	dir     *directory
 	phase   int
 	stop    sync.Once
 	stopErr error
@@ -68,7 +68,7 @@ type Process struct {
 // own, and starts it. Where home has no javac, java compiles it on its way.
 // Where it fails, or ctx ends meanwhile, nothing remains; else Stop is due.
 func Start(ctx context.Context, home string) (*Process, error) {
-	dir, err := os.MkdirTemp("", "leakscope-demo-")
+	dir, err := newDirectory()
 	if err != nil {
 		return nil, fmt.Errorf("demo: %w", err)
 	}
@@ -80,7 +80,7 @@ func Start(ctx context.Context, home string) (*Process, error) {
 }
 
 func (p *Process) start(ctx context.Context, home string) error {
-	file := filepath.Join(p.dir, "LeakDemo.java")
+	file := filepath.Join(p.dir.path, "LeakDemo.java")
 	if err := os.WriteFile(file, source, 0o600); err != nil {
 		return err
 	}
@@ -89,12 +89,12 @@ func (p *Process) start(ctx context.Context, home string) error {
 	program := []string{heapLimit, file}
 	javac := filepath.Join(home, "bin", "javac")
 	if _, err := os.Stat(javac); err == nil {
-		if err := compile(ctx, javac, p.dir, file); err != nil {
+		if err := compile(ctx, javac, p.dir.path, file); err != nil {
 			return err
 		}
-		program = []string{heapLimit, "-cp", p.dir, "LeakDemo"}
+		program = []string{heapLimit, "-cp", p.dir.path, "LeakDemo"}
 	}
-	p.cmd = command(exec.Command(filepath.Join(home, "bin", "java"), program...), p.dir)
+	p.cmd = command(exec.Command(filepath.Join(home, "bin", "java"), program...), p.dir.path)
 	p.cmd.Stderr = p.errors
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -233,7 +233,7 @@ func (p *Process) Stop() error {
 		if p.clients != nil {
 			p.clients.close()
 		}
-		if err := os.RemoveAll(p.dir); err != nil {
+		if err := p.dir.remove(); err != nil {
 			p.stopErr = fmt.Errorf("demo: %w", err)
 		}
 	})
