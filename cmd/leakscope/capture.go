@@ -53,8 +53,8 @@ nothing runs in the target for it, and nothing stops.
 Where a heap never holds still, --freeze stops all threads of the target while
 it is copied, --max-pause at the most. Where it can't be read from outside (ZGC),
 --heap streams a heap dump and keeps the same of it, reduced while it is read.
-Both pause the target for about as long as is printed before; nothing of a dump
-stays on disk.
+Both pause the target for about as long as is printed before.
+Nothing of the dump stays on disk.
 
 The path of each snapshot is printed on stdout, everything else on stderr.`,
 		Example: `  leakscope capture 4242
