@@ -67,13 +67,8 @@ The path of each snapshot is printed on stdout, everything else on stderr.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.capture(cmd.Context(), f, nil, args) },
 	}
 	f.register(cmd)
-	cmd.Flags().BoolVar(&f.heap, "heap", false, "take a heap dump instead of reading from outside: pauses the target")
-	cmd.Flags().BoolVar(&f.attach, "attach", false, "ask the JVM too, for its system properties and native memory: sends it SIGQUIT once, which has it listen")
-	cmd.Flags().DurationVar(&f.budget, "budget", 10*time.Second, "longest time for reading the heap from outside, tries included")
-	cmd.Flags().BoolVar(&f.freeze, "freeze", false, "stop all threads of the target while its heap is copied from outside: pauses the target")
-	cmd.Flags().DurationVar(&f.maxPause, "max-pause", 0, "let the target go on after so long, with --freeze, copied or not (default 500ms)")
+	f.registerReading(cmd)
 	cmd.Flags().StringVar(&f.dump, "heap-dump", "", "read the heap from an existing HPROF `FILE`, which may be gzipped")
-	f.registerHeap(cmd)
 	cmd.AddCommand(
 		a.capturePart(capture.PartHeap, "stream a heap dump: pauses the target"),
 		a.capturePart(capture.PartMmap, "take the memory split and mappings alone"),
@@ -106,6 +101,16 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.unmasked, "show-command-line", false, "keep the command line as it is: it may hold secrets")
 }
 
+// registerReading adds the flags that say how a running JVM is read.
+func (f *captureFlags) registerReading(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.heap, "heap", false, "take a heap dump instead of reading from outside: pauses the target")
+	cmd.Flags().BoolVar(&f.attach, "attach", false, "ask the JVM too, for its system properties and native memory: sends it SIGQUIT once, which has it listen")
+	cmd.Flags().DurationVar(&f.budget, "budget", 10*time.Second, "longest time for reading the heap from outside, tries included")
+	cmd.Flags().BoolVar(&f.freeze, "freeze", false, "stop all threads of the target while its heap is copied from outside: pauses the target")
+	cmd.Flags().DurationVar(&f.maxPause, "max-pause", 0, "let the target go on after so long, with --freeze, copied or not (default 500ms)")
+	f.registerHeap(cmd)
+}
+
 func (f *captureFlags) registerHeap(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.live, "live", false, "have the JVM collect garbage first: that changes the evidence")
 	cmd.Flags().StringVar(&f.dumpDir, "heap-dump-dir", "", "`DIR` of the target, as the target sees it, for the dump to pass through (default: any that is writable)")
@@ -134,14 +139,14 @@ func (f *captureFlags) options(parts []capture.Part, args []string) (capture.Opt
 		return o, usageError("leakscope capture PID; pgrep -a java lists JVMs", "which process?")
 	case f.dump != "" && f.heap:
 		return o, usageError("--heap dumps the running process, --heap-dump reads a file", "--heap and --heap-dump exclude each other")
+	case f.freeze && o.PID == 0:
+		return o, usageError("give a PID", "--freeze is about a running process")
 	case f.count < 1:
 		return o, usageError("--count 4 --interval 1m", "--count %d: want at least 1", f.count)
 	case f.count > 1 && o.PID == 0:
 		return o, usageError("give a PID", "a heap dump file can only be read once, not --count %d times", f.count)
 	case f.count > 1 && f.file == "-":
 		return o, usageError("give -o a file name; each snapshot gets a number", "%d snapshots cannot go to one stdout", f.count)
-	case f.budget < 0 || len(parts) == 0 && f.budget == 0:
-		return o, usageError("--budget 10s", "--budget %s: want more than nothing", f.budget)
 	case f.count > 1 && f.interval <= 0:
 		return o, usageError("--interval 30s", "--interval %s: want more than nothing", f.interval)
 	}
@@ -156,13 +161,14 @@ func (f *captureFlags) heapOptions(o *capture.Options) error {
 	if f.live && !f.heap && !slices.Contains(o.Parts, capture.PartHeap) {
 		return usageError("add --heap", "--live is about a heap dump")
 	}
+	if f.budget < 0 || len(o.Parts) == 0 && f.budget == 0 {
+		return usageError("--budget 10s", "--budget %s: want more than nothing", f.budget)
+	}
 	o.Heap.Live, o.Heap.Directory = f.live, f.dumpDir
 	o.Attach, o.Budget = f.attach, f.budget
 	switch {
 	case f.freeze && f.heap:
 		return usageError("--freeze reads the heap from outside, --heap dumps it", "--freeze and --heap exclude each other")
-	case f.freeze && o.PID == 0:
-		return usageError("give a PID", "--freeze is about a running process")
 	case f.maxPause != 0 && !f.freeze:
 		return usageError("add --freeze", "--max-pause is about a stop of the target")
 	case f.freeze && f.maxPause == 0:
