@@ -68,7 +68,10 @@ func (w *walk) counter(c ClassID, names []string) (value int64, known, there boo
 			return 0, false, true
 		}
 		values, read, err := w.columns([]Node{Node(v)}, "value")
-		return int64(values[0]), err == nil && read[0], true
+		if err != nil {
+			return 0, false, true
+		}
+		return int64(values[0]), read[0], true
 	}
 	return 0, false, false
 }

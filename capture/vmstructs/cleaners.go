@@ -14,6 +14,9 @@ type Buffer struct {
 
 const maxCleaners = 1 << 20
 
+// errCleaners says that a list of Cleaners has no end that can be believed.
+var errCleaners = fmt.Errorf("%w: more than %d Cleaners", ErrUnsupported, maxCleaners)
+
 // cleaners walks the list that the JDK keeps of its Cleaners and returns the
 // memory of those that free a direct buffer: exact, also where no more of a
 // heap can be read. Up to 25 the list hangs off a static field of
@@ -42,7 +45,11 @@ func (g *graph) cleanersIn(c heap.ClassID) ([]Buffer, error) {
 	}
 	head, err := g.reference(heap.Node(list), "head")
 	var out []Buffer
+	steps := 0
 	for n := head; err == nil && n != heap.None; n, err = g.reference(n, "next") {
+		if steps++; steps > maxCleaners {
+			return nil, errCleaners
+		}
 		var array heap.Node
 		if array, err = g.reference(n, "arr"); err != nil || array == heap.None {
 			break
@@ -63,7 +70,7 @@ func (g *graph) cleanersIn(c heap.ClassID) ([]Buffer, error) {
 			}
 		}
 		if len(out) > maxCleaners {
-			return nil, fmt.Errorf("%w: more than %d Cleaners", ErrUnsupported, maxCleaners)
+			return nil, errCleaners
 		}
 	}
 	return out, err
@@ -97,9 +104,10 @@ func (g *graph) cleanersFrom(c heap.ClassID) ([]Buffer, error) {
 		return nil, nil
 	}
 	var out []Buffer
+	steps := 0
 	for n := heap.Node(first); n != heap.None; {
-		if len(out) > maxCleaners {
-			return nil, fmt.Errorf("%w: more than %d Cleaners", ErrUnsupported, maxCleaners)
+		if steps++; steps > maxCleaners {
+			return nil, errCleaners
 		}
 		var v [2]uint64
 		var ok [2]bool
@@ -139,7 +147,7 @@ func (g *graph) deallocator(n heap.Node) (b Buffer, ok bool, err error) {
 // number returns a field's number by its name, -1 for none.
 func (g *graph) number(c heap.ClassID, name string) int32 {
 	all, err := g.j.fieldsOf(g.j.klasses[c])
-	if err != nil {
+	if !g.note(err) {
 		return -1
 	}
 	for i, f := range all {

@@ -9,6 +9,7 @@ import (
 
 const (
 	maxFields  = 1 << 14 // of one class
+	maxKept    = 1 << 22 // of all classes together, inherited ones counted again
 	accStatic  = 0x0008
 	ffInit     = 1 << 0 // flags of an entry of the field stream (21 on)
 	ffInjected = 1 << 1
@@ -45,6 +46,9 @@ func (j *jvm) loadFields(ks []*klass) error {
 	}
 	var slots []uint64
 	for i, k := range todo {
+		if err := j.keep(len(raws[i])); err != nil {
+			return err
+		}
 		for _, f := range raws[i] {
 			slots = append(slots, k.pool+j.layout.poolHeader+8*uint64(f.name), k.pool+j.layout.poolHeader+8*uint64(f.signature))
 		}
@@ -80,6 +84,14 @@ func (j *jvm) loadFields(ks []*klass) error {
 	return nil
 }
 
+// keep counts fields that are kept.
+func (j *jvm) keep(n int) error {
+	if j.fieldsKept += n; j.fieldsKept > maxKept {
+		return fmt.Errorf("%w: more than %d fields", ErrUnsupported, maxKept)
+	}
+	return nil
+}
+
 // words reads 8 bytes at each address.
 func (j *jvm) words(at []uint64) ([]uint64, error) {
 	raw := make([]byte, 8*len(at))
@@ -110,6 +122,7 @@ func (j *jvm) rawFields(ks []*klass) ([][]rawField, error) {
 	}
 	const data = 4 // offset of the elements of an Array<u1> and Array<u2>
 	tables := make([][]byte, len(ks))
+	total := 0
 	for i, k := range ks {
 		n := int(int32(binary.LittleEndian.Uint32(lengths[4*i:])))
 		if n < 0 || n > 16*maxFields {
@@ -117,6 +130,9 @@ func (j *jvm) rawFields(ks []*klass) ([][]rawField, error) {
 		}
 		if !j.layout.klass.hasStream {
 			n *= 2
+		}
+		if total += n; total > maxDescribed {
+			return nil, errTooMuch("tables of fields")
 		}
 		tables[i] = make([]byte, n)
 		spans[i] = span{k.fields + data, tables[i]}
@@ -301,7 +317,11 @@ func (j *jvm) fieldsOf(k *klass) ([]javaField, error) {
 		if err := j.loadFields([]*klass{k}); err != nil {
 			return nil, err
 		}
+		k.all = nil
 		for c, steps := k, 0; c != nil && steps < maxSupers; c, steps = j.byPlace[c.super], steps+1 {
+			if err := j.keep(len(c.own)); err != nil {
+				return nil, err
+			}
 			k.all = append(k.all, c.own...)
 		}
 		k.allRead = true

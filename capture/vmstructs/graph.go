@@ -19,7 +19,6 @@ type graph struct {
 	j       *jvm
 	runs    []extent
 	threads []thread
-	stacks  []extent // in use; nil: still to be found
 	workers int
 
 	nodes   []uint64 // address by Node
@@ -30,6 +29,16 @@ type graph struct {
 	mirrors map[heap.Node]*klass
 	longest uint64 // array whose elements are read; 0: no bound
 	onStack map[heap.Node]bool
+	failed  error // of what has no way to return one
+}
+
+// note keeps the first error of a method that has no way to return one. The
+// reading is not accepted then.
+func (g *graph) note(err error) bool {
+	if g.failed == nil {
+		g.failed = err
+	}
+	return err == nil
 }
 
 func newGraph(ctx context.Context, j *jvm, runs []extent, threads []thread, workers int) (*graph, error) {
@@ -191,25 +200,49 @@ func (g *graph) Objects(classes []heap.ClassID) ([]heap.Node, error) {
 	return nodes, g.j.loadFields(ks)
 }
 
-// bodies reads objects whole: instances by their class's size, of mirrors what
-// their statics reach.
+// bodyBatch bounds what is read at once of objects that are no arrays.
+const bodyBatch = 16 << 20
+
+// bodySize is how much of an object is read that is no array: an instance by
+// its class's size, of a mirror what its statics reach.
+func (g *graph) bodySize(n heap.Node) (size int) {
+	c := g.Class(n)
+	if c < 0 {
+		return 0
+	}
+	k := g.j.klasses[c]
+	if k.helper > 0 {
+		size = int(k.helper) &^ 7
+	}
+	if k.isClass {
+		if of, ok := g.mirrorOf(n); ok {
+			for _, f := range of.statics {
+				if f.offset < maxInstance {
+					size = max(size, int(f.offset)+g.j.layout.width(f.Type))
+				}
+			}
+		}
+	}
+	return size
+}
+
+// batch returns how many of the nodes, at least one, are read at once.
+func (g *graph) batch(nodes []heap.Node) int {
+	total := 0
+	for i, n := range nodes {
+		if total += g.bodySize(n); total > bodyBatch {
+			return max(i, 1)
+		}
+	}
+	return len(nodes)
+}
+
+// bodies reads objects that are no arrays.
 func (g *graph) bodies(nodes []heap.Node) ([][]byte, error) {
 	sizes := make([]int, len(nodes))
 	total := 0
 	for i, n := range nodes {
-		if c := g.Class(n); c >= 0 {
-			k := g.j.klasses[c]
-			if k.helper > 0 {
-				sizes[i] = int(k.helper) &^ 7
-			}
-			if k.isClass {
-				if of, ok := g.mirrorOf(n); ok {
-					for _, f := range of.statics {
-						sizes[i] = max(sizes[i], int(f.offset)+g.j.layout.width(f.Type))
-					}
-				}
-			}
-		}
+		sizes[i] = g.bodySize(n)
 		total += sizes[i]
 	}
 	raw := make([]byte, total)
@@ -240,7 +273,7 @@ func (g *graph) mirrorOf(n heap.Node) (*klass, bool) {
 		}
 	}
 	k, ok := g.mirrors[n]
-	if ok && g.j.loadFields([]*klass{k}) != nil {
+	if ok && !g.note(g.j.loadFields([]*klass{k})) {
 		return nil, false
 	}
 	return k, ok
@@ -250,9 +283,17 @@ func (g *graph) mirrorOf(n heap.Node) (*klass, bool) {
 func (g *graph) Values(nodes []heap.Node, fields []int32, out []uint64, ok []bool) error {
 	clear(out)
 	clear(ok)
-	if len(nodes) == 0 {
-		return nil
+	for len(nodes) > 0 {
+		n := g.batch(nodes)
+		if err := g.values(nodes[:n], fields, out, ok); !g.note(err) {
+			return err
+		}
+		nodes, out, ok = nodes[n:], out[n*len(fields):], ok[n*len(fields):]
 	}
+	return g.ctx.Err()
+}
+
+func (g *graph) values(nodes []heap.Node, fields []int32, out []uint64, ok []bool) error {
 	c := g.Class(nodes[0])
 	if c < 0 || g.j.klasses[c].helper <= 0 {
 		return nil
@@ -295,7 +336,7 @@ func (g *graph) Values(nodes []heap.Node, fields []int32, out []uint64, ok []boo
 // Static implements heap.Graph.
 func (g *graph) Static(c heap.ClassID, name string) (uint64, heap.Type, bool) {
 	k := g.j.klasses[c]
-	if g.j.loadFields([]*klass{k}) != nil || k.mirror == 0 {
+	if !g.note(g.j.loadFields([]*klass{k})) || k.mirror == 0 {
 		return 0, 0, false
 	}
 	for _, f := range k.statics {
@@ -303,13 +344,13 @@ func (g *graph) Static(c heap.ClassID, name string) (uint64, heap.Type, bool) {
 			continue
 		}
 		b := make([]byte, g.j.layout.width(f.Type))
-		if g.j.r.read([]span{{k.mirror + uint64(f.offset), b}}) != nil {
+		if !g.note(g.j.r.read([]span{{k.mirror + uint64(f.offset), b}})) {
 			return 0, 0, false
 		}
 		f.offset = 0
 		v, ok := g.j.layout.value(b, f)
 		if f.Type == heap.Object {
-			if g.meet([]uint64{v}) != nil {
+			if !g.note(g.meet([]uint64{v})) {
 				return 0, 0, false
 			}
 			v = uint64(g.find(v))
@@ -322,7 +363,7 @@ func (g *graph) Static(c heap.ClassID, name string) (uint64, heap.Type, bool) {
 // StaticNames implements heap.Graph.
 func (g *graph) StaticNames(c heap.ClassID) []string {
 	k := g.j.klasses[c]
-	if g.j.loadFields([]*klass{k}) != nil {
+	if !g.note(g.j.loadFields([]*klass{k})) {
 		return nil
 	}
 	names := make([]string, len(k.statics))
@@ -345,9 +386,9 @@ func (g *graph) SkipArraysAbove(length int) { g.longest = uint64(length) }
 
 // References implements heap.Graph.
 func (g *graph) References(nodes []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) error {
-	const batch = 1 << 16
+	const most = 1 << 16
 	for len(nodes) > 0 {
-		n := min(len(nodes), batch)
+		n := g.batch(nodes[:min(len(nodes), most)])
 		if err := g.references(nodes[:n], yield); err != nil {
 			return err
 		}
@@ -362,6 +403,22 @@ func (g *graph) references(nodes []heap.Node, yield func(from heap.Node, field i
 		return err
 	}
 	var links []link
+	flush := func() error {
+		at := make([]uint64, len(links))
+		for i, l := range links {
+			at[i] = l.to
+		}
+		if err := g.meet(at); err != nil {
+			return err
+		}
+		for _, l := range links {
+			if to := g.find(l.to); to != heap.None {
+				yield(l.from, l.field, to)
+			}
+		}
+		links = links[:0]
+		return g.ctx.Err()
+	}
 	var arrays []heap.Node
 	for i, n := range nodes {
 		c := g.Class(n)
@@ -394,22 +451,16 @@ func (g *graph) references(nodes []heap.Node, yield func(from heap.Node, field i
 			}
 		}
 	}
-	if links, err = g.elements(arrays, links); err != nil {
-		return err
-	}
-	at := make([]uint64, len(links))
-	for i, l := range links {
-		at[i] = l.to
-	}
-	if err := g.meet(at); err != nil {
-		return err
-	}
-	for _, l := range links {
-		if to := g.find(l.to); to != heap.None {
-			yield(l.from, l.field, to)
+	err = g.elements(arrays, func(l link) error {
+		if links = append(links, l); len(links) < maxElements {
+			return nil
 		}
+		return flush()
+	})
+	if err != nil {
+		return err
 	}
-	return nil
+	return flush()
 }
 
 // strong returns the numbers of a class's fields that are strong references.
@@ -434,13 +485,13 @@ func (g *graph) strong(k *klass) ([]int32, error) {
 	return k.strong, nil
 }
 
-// maxElements bounds how much of arrays is read at once.
-const maxElements = 1 << 22
+// maxElements bounds how many elements of arrays are read at once.
+const maxElements = 1 << 20
 
-// elements adds the references that arrays hold.
-func (g *graph) elements(arrays []heap.Node, links []link) ([]link, error) {
+// elements yields the references that arrays hold.
+func (g *graph) elements(arrays []heap.Node, yield func(link) error) error {
 	if len(arrays) == 0 {
-		return links, nil
+		return nil
 	}
 	l := g.j.layout
 	raw := make([]byte, 4*len(arrays))
@@ -449,7 +500,7 @@ func (g *graph) elements(arrays []heap.Node, links []link) ([]link, error) {
 		spans[i] = span{g.nodes[n] + uint64(l.headerSize()) - 4, raw[4*i : 4*i+4]}
 	}
 	if err := g.read(spans); err != nil {
-		return nil, err
+		return err
 	}
 	width := uint64(l.oopSize())
 	for i, n := range arrays {
@@ -459,13 +510,13 @@ func (g *graph) elements(arrays []heap.Node, links []link) ([]link, error) {
 			continue
 		}
 		if length > 1<<31 || length > 0 && !g.within(at, length*width) {
-			return nil, fmt.Errorf("an array at 0x%x with %d elements reaches beyond the heap", g.nodes[n], length)
+			return fmt.Errorf("an array at 0x%x with %d elements reaches beyond the heap", g.nodes[n], length)
 		}
 		for done := uint64(0); done < length; {
 			m := min(length-done, maxElements)
 			b := g.j.r.bytes(at+done*width, int(m*width))
 			if err := g.j.r.err; err != nil {
-				return nil, err
+				return err
 			}
 			for e := range m {
 				var to uint64
@@ -475,13 +526,15 @@ func (g *graph) elements(arrays []heap.Node, links []link) ([]link, error) {
 					to = l.decode(binary.LittleEndian.Uint64(b[8*e:]))
 				}
 				if to != 0 {
-					links = append(links, link{n, heap.Element, to})
+					if err := yield(link{n, heap.Element, to}); err != nil {
+						return err
+					}
 				}
 			}
 			done += m
 		}
 	}
-	return links, nil
+	return nil
 }
 
 // Referrers implements heap.Graph: a scan of the heap's references.
@@ -536,7 +589,7 @@ func (g *graph) fieldAt(n heap.Node, c heap.ClassID, offset uint32) (int32, bool
 		return 0, false // what the JVM itself keeps in a mirror
 	}
 	strong, err := g.strong(k)
-	if err != nil {
+	if !g.note(err) {
 		return 0, false
 	}
 	for _, f := range strong {
@@ -554,7 +607,7 @@ func (g *graph) Roots(yield func(n heap.Node, kind heap.RootKind)) bool {
 	for _, t := range g.threads {
 		at = append(at, t.object)
 	}
-	if g.meet(at) == nil {
+	if g.note(g.meet(at)) {
 		for _, t := range g.threads {
 			if n := g.find(t.object); n != heap.None {
 				yield(n, heap.RootThread)
@@ -575,8 +628,8 @@ func (g *graph) Address6(array heap.Node) (address [16]byte, ok bool) {
 	l := g.j.layout
 	at := g.nodes[array]
 	var length [4]byte
-	if g.j.r.read([]span{{at + uint64(l.headerSize()) - 4, length[:]}}) != nil || binary.LittleEndian.Uint32(length[:]) != 16 {
+	if !g.note(g.j.r.read([]span{{at + uint64(l.headerSize()) - 4, length[:]}})) || binary.LittleEndian.Uint32(length[:]) != 16 {
 		return address, false
 	}
-	return address, g.j.r.read([]span{{at + arrayBase(g.j.klasses[g.Class(array)]), address[:]}}) == nil
+	return address, g.note(g.j.r.read([]span{{at + arrayBase(g.j.klasses[g.Class(array)]), address[:]}}))
 }

@@ -80,7 +80,7 @@ func (m *image) open() (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Target{j: j, refresh: func() error { return nil }}, nil
+	return &Target{j: j, refresh: func() error { return nil }, same: func() error { return nil }}, nil
 }
 
 // The file of an image is compressed by Zstandard. All numbers are unsigned

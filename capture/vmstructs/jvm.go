@@ -18,6 +18,8 @@ type jvm struct {
 	klasses []*klass     // by ClassID
 	byKey   map[uint64]*klass
 	byPlace map[uint64]*klass // by address
+
+	fieldsKept int
 }
 
 // knownFlags are those that decide how memory is laid out, and those that a

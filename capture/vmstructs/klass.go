@@ -3,6 +3,7 @@ package vmstructs
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/leakscope/leakscope/heap"
@@ -46,10 +47,19 @@ type javaField struct {
 	offset uint32
 }
 
+// Limits of what describes classes; JVMs stay far below.
 const (
-	maxClasses = 1 << 20
-	maxSupers  = 1 << 10
+	maxClasses   = 1 << 20
+	maxSupers    = 1 << 10  // superclasses of one class
+	maxInstance  = 1 << 20  // bytes of an object that is no array
+	maxDescribed = 64 << 20 // bytes of all names, or of all oop maps, or of all tables of fields
+	klassBatch   = 1 << 12  // structures that are read at once
 )
+
+// errTooMuch says that what describes classes has no sensible size.
+func errTooMuch(what string) error {
+	return fmt.Errorf("%w: more than %d bytes of %s", ErrUnsupported, maxDescribed, what)
+}
 
 // loadClasses walks the class hierarchy down from java.lang.Object and reads
 // names, superclasses, mirrors and sizes of objects. Arrays hang off their
@@ -57,6 +67,7 @@ const (
 func (j *jvm) loadClasses() error {
 	j.byKey, j.byPlace = map[uint64]*klass{}, map[uint64]*klass{}
 	j.klasses, j.classes = nil, nil
+	j.fieldsKept = 0
 	frontier := []uint64{j.layout.objectKlass}
 	for _, at := range j.layout.typeArrays {
 		frontier = append(frontier, j.r.u64(at))
@@ -71,14 +82,17 @@ func (j *jvm) loadClasses() error {
 				todo = append(todo, a)
 			}
 		}
-		ks, next, err := j.readKlasses(todo)
-		if err != nil {
-			return fmt.Errorf("classes: %w", err)
-		}
-		if all = append(all, ks...); len(all) > maxClasses {
+		if len(all)+len(todo) > maxClasses {
 			return fmt.Errorf("%w: more than %d classes", ErrUnsupported, maxClasses)
 		}
-		frontier = next
+		frontier = frontier[:0]
+		for some := range slices.Chunk(todo, klassBatch) {
+			ks, next, err := j.readKlasses(some)
+			if err != nil {
+				return fmt.Errorf("classes: %w", err)
+			}
+			all, frontier = append(all, ks...), append(frontier, next...)
+		}
 	}
 	return j.addClasses(all)
 }
@@ -103,6 +117,9 @@ func (j *jvm) readKlasses(at []uint64) (ks []*klass, next []uint64, err error) {
 		word := func(o uint64) uint64 { return field64(b, min(o, l.size)) }
 		half := func(o uint64) int32 { return int32(uint32(word(o))) }
 		k := &klass{address: a, super: word(l.super), symbol: word(l.name), mirror: word(l.mirror), helper: half(l.layoutHelper), id: heap.NoClass}
+		if !j.layout.sensible(k.helper) {
+			return nil, nil, fmt.Errorf("%w: a class at 0x%x with the layout helper 0x%x", ErrUnsupported, a, uint32(k.helper))
+		}
 		next = append(next, word(l.subklass), word(l.sibling))
 		if k.helper < 0 {
 			k.array = k.helper>>30 == -2
@@ -120,6 +137,19 @@ func (j *jvm) readKlasses(at []uint64) (ks []*klass, next []uint64, err error) {
 		ks = append(ks, k)
 	}
 	return ks, next, nil
+}
+
+// sensible tells whether sizes computed by a layout helper make sense, see
+// measure.
+func (l *layout) sensible(helper int32) bool {
+	switch shift, base := helper&0xff, helper>>16&0xff; {
+	case helper >= 0:
+		return helper == 0 || helper >= 8 && helper <= maxInstance
+	case helper>>30 == -2: // an array of references
+		return base >= 12 && base <= 32 && 1<<shift == l.oopSize()
+	default:
+		return base >= 12 && base <= 32 && shift <= 3
+	}
 }
 
 // addClasses reads names, mirrors and oop maps of classes and numbers them.
@@ -162,6 +192,30 @@ func (j *jvm) addClasses(ks []*klass) error {
 			j.classes[k.id].Super = s.id
 		}
 	}
+	return j.checkSupers()
+}
+
+// checkSupers makes sure that every chain of superclasses ends.
+func (j *jvm) checkSupers() error {
+	depth := make([]int, len(j.classes)) // 0: not known yet
+	var chain []heap.ClassID
+	for c := range j.classes {
+		chain = chain[:0]
+		at := heap.ClassID(c)
+		for ; at != heap.NoClass && depth[at] == 0 && len(chain) <= maxSupers; at = j.classes[at].Super {
+			chain = append(chain, at)
+		}
+		below := len(chain)
+		if at != heap.NoClass {
+			below += depth[at]
+		}
+		if below > maxSupers {
+			return fmt.Errorf("%w: the class %s has more than %d superclasses", ErrUnsupported, j.classes[c].Name, maxSupers)
+		}
+		for i, at := range chain {
+			depth[at] = below - i
+		}
+	}
 	return nil
 }
 
@@ -170,12 +224,16 @@ func (j *jvm) addClasses(ks []*klass) error {
 func (j *jvm) readOopMaps(ks []*klass) error {
 	var spans []span
 	raws := make([][]byte, len(ks))
+	total := 0
 	for i, k := range ks {
 		if k.helper < 0 || k.mapSize == 0 {
 			continue
 		}
 		if k.vtable < 0 || k.itable < 0 || k.mapSize < 0 || k.vtable > 1<<20 || k.itable > 1<<20 || k.mapSize > 1<<14 {
 			return fmt.Errorf("%w: a class at 0x%x with odd tables", ErrUnsupported, k.address)
+		}
+		if total += 8 * int(k.mapSize); total > maxDescribed {
+			return errTooMuch("oop maps")
 		}
 		raws[i] = make([]byte, 8*k.mapSize)
 		spans = append(spans, span{k.address + j.layout.klass.size + 8*uint64(k.vtable) + 8*uint64(k.itable), raws[i]})
@@ -230,7 +288,11 @@ func (j *jvm) readSymbols(at []uint64) ([]string, error) {
 		return nil, err
 	}
 	bodies := make([][]byte, len(unique))
+	total := 0
 	for i, a := range unique {
+		if total += int(binary.LittleEndian.Uint16(lengths[2*i:])); total > maxDescribed {
+			return nil, errTooMuch("names")
+		}
 		bodies[i] = make([]byte, binary.LittleEndian.Uint16(lengths[2*i:]))
 		spans[i] = span{a + j.layout.symbolBody, bodies[i]}
 	}

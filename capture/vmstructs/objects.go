@@ -94,7 +94,7 @@ func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit
 			return err
 		}
 		if !ok {
-			next, err := s.resume(at + 8)
+			next, err := s.resume(ctx, at+8)
 			if err != nil {
 				return err
 			}
@@ -203,10 +203,13 @@ func arrayBase(k *klass) uint64 { return uint64(k.helper >> 16 & 0xff) }
 
 // resume finds the next place from which on some objects follow one another,
 // or the end of the run.
-func (s *scanner) resume(at uint64) (uint64, error) {
+func (s *scanner) resume(ctx context.Context, at uint64) (uint64, error) {
 	const chain = 4
 	var o object
 	for ; at < s.end; at += 8 {
+		if at%(1<<10) == 0 && ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
 		next := at
 		good := 0
 		for good < chain && next < s.end {

@@ -244,21 +244,42 @@ func (p *process) readPage(address uint64, into []byte) error {
 
 // readFile reads what the target has mapped and never touched.
 func (p *process) readFile(m mapping, address uint64, into []byte) error {
-	f, err := os.Open(filepath.Join(p.dir, "root", m.path))
+	f, err := p.openMapped(m)
 	if err != nil {
-		return fmt.Errorf("0x%x of %s: %w", address, m.path, ErrNotResident)
+		return fmt.Errorf("0x%x of %s: %w: %w", address, m.path, ErrNotResident, err)
 	}
 	defer func() { _ = f.Close() }()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != m.inode || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fmt.Errorf("0x%x: %s is another file now: %w", address, m.path, ErrNotResident)
-	}
 	n, err := f.ReadAt(into, int64(address-m.start+m.offset))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("0x%x of %s: %w", address, m.path, err)
 	}
 	clear(into[n:]) // the last page of a file is filled up with zeros
 	return nil
+}
+
+// openMapped opens the file of a mapping, by its path in the target's root
+// (openat2(2), RESOLVE_IN_ROOT: no link of the target leads out of it). What
+// stands in its place now may be anything: a FIFO must not block.
+func (p *process) openMapped(m mapping) (*os.File, error) {
+	root, err := unix.Open(filepath.Join(p.dir, "root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(root) }()
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	at, err := unix.Openat2(root, m.path, &how)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(at) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return nil, err
+	}
+	if st.Ino != m.inode || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, errors.New("another file is in its place now")
+	}
+	return os.Open("/proc/self/fd/" + strconv.Itoa(at))
 }
 
 // chunk returns which pages of a piece of memory are resident, as of the first
@@ -270,10 +291,16 @@ func (p *process) chunk(at uint64) (*pageBits, error) {
 	if ok {
 		return c, nil
 	}
+	if at >= 1<<47/pageSize/chunkPages {
+		return nil, fmt.Errorf("0x%x: %w", at*chunkPages*pageSize, unix.EFAULT)
+	}
 	c = new(pageBits)
 	raw := make([]byte, chunkPages*8)
 	n, err := p.pagemap.ReadAt(raw, int64(at)*chunkPages*8)
-	if n == 0 && err != nil {
+	switch {
+	case n == 0 && errors.Is(err, io.EOF):
+		return nil, errOther
+	case n == 0 && err != nil:
 		return nil, fmt.Errorf("pagemap at 0x%x: %w", at*chunkPages*pageSize, procError(err))
 	}
 	const present, swapped = 1 << 63, 1 << 62
@@ -292,16 +319,32 @@ func (p *process) chunk(at uint64) (*pageBits, error) {
 	return c, nil
 }
 
+// errOther says that the memory that was opened is there no more: its pagemap
+// is of that memory, whatever its number runs now, and has come to its end.
+var errOther = fmt.Errorf("%w, or runs another program", ErrGone)
+
+// same checks that the process has still the memory that was opened.
+func (p *process) same() error {
+	var entry [8]byte
+	if n, err := p.pagemap.ReadAt(entry[:], 0); n == 0 && errors.Is(err, io.EOF) {
+		return errOther
+	} else if err != nil {
+		return procError(err)
+	}
+	return nil
+}
+
 // refresh has mappings and residency read anew: for another try.
 func (p *process) refresh() error {
+	all, err := readMaps(filepath.Join(p.dir, "maps"))
+	if err != nil {
+		return err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.pages)
-	all, err := readMaps(filepath.Join(p.dir, "maps"))
-	if err == nil {
-		p.mappings = all
-	}
-	return err
+	p.mappings = all
+	return p.same()
 }
 
 func (p *process) residentPages(address uint64, n int, out []bool) error {

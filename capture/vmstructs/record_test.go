@@ -16,7 +16,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/leakscope/leakscope/heap"
 	"github.com/leakscope/leakscope/internal/scenario"
 )
 
@@ -26,15 +25,19 @@ const maxImageFile = 200 << 10
 
 // recording is the memory of a process, of which it keeps what is read.
 type recording struct {
-	*process
+	memory
 	mu    sync.Mutex
 	pages map[uint64][]byte // by address; bytes that were not read are zero
 	texts map[uint64]bool   // pages of names
 	ended bool
 }
 
+func newRecording(m memory) *recording {
+	return &recording{memory: m, pages: map[uint64][]byte{}, texts: map[uint64]bool{}}
+}
+
 func (r *recording) read(spans []span) error {
-	if err := r.process.read(spans); err != nil {
+	if err := r.memory.read(spans); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -70,6 +73,16 @@ func (r *recording) clear(at, end uint64) {
 	}
 }
 
+// kept are the classes whose objects and fields are in an image. Of others
+// there are the names, and how large their objects are.
+var kept = regexp.MustCompile(`^(Owners|(java|jdk\.internal|sun)\.(nio|ref|misc)\.(ch\.|channels\.)?(spi\.)?[A-Z]|java\.net\.(Inet|Socket|ServerSocket)|java\.io\.File|` +
+	`java\.lang\.(Object|Class|Thread|ThreadLocal|ThreadGroup|Number|Long|Integer|ref\.)|jdk\.internal\.(module\.SystemModuleFinders|jimage)|` +
+	`java\.util\.(Array|Hash|Linked|Collections\$Sync)|java\.util\.concurrent\.(locks|atomic|ConcurrentHash|CopyOnWrite))`)
+
+func cut(name string) bool {
+	return !kept.MatchString(name) || strings.HasPrefix(name, "java.util.Immutable")
+}
+
 // stripTexts leaves in the pages of names only what is referred to.
 func (r *recording) stripTexts() {
 	kept := map[uint64][]byte{}
@@ -94,22 +107,14 @@ func (r *recording) stripTexts() {
 	maps.Copy(r.pages, kept)
 }
 
-// Of objects of these classes the numbers, or the references too, are taken
-// out: nothing that a reading looks for is behind them, and an image of them
-// is large.
-var (
-	numbers    = regexp.MustCompile(`^java\.util\.([^.]*|concurrent\.Concurrent.*)$`)
-	references = regexp.MustCompile(`^(java\.lang\.(Class$|String|Module|(module|invoke|reflect|constant|runtime)\.)|java\.(net\.URI|(security|time|text|math|nio\.(charset|file))\.)|` +
-		`jdk\.internal\.(loader\.(Built|URL)|module\.(Mod|Res|Arch|Service)|(math|org|constant|reflect)\.)|sun\.(util|invoke|security|nio\.(cs|fs))\.|java\.util\.(Immutable|jar|regex|zip))`)
-)
-
 // strip takes out what a reading does not need: the contents of arrays of
 // primitives, which are the strings of the program, and of stacks all but what
 // may refer to the heap.
 func (r *recording) strip(t *testing.T, j *jvm, runs []extent) {
 	t.Helper()
 	r.ended = true
-	skipped, err := j.scan(t.Context(), runs, 1, func(_ int, _ *scanner, o *object) error {
+	l := j.layout
+	skipped, err := j.scan(t.Context(), runs, 1, func(_ int, _ *scanner, o *object) (uint64, error) {
 		mark := o.address
 		if j.layout.compactHeaders {
 			r.clear(mark, mark+5) // identity hashes; the class is above
@@ -117,26 +122,24 @@ func (r *recording) strip(t *testing.T, j *jvm, runs []extent) {
 			r.clear(mark, mark+8)
 		}
 		name := j.classes[o.class.id].Name
-		if o.class.helper > 0 && (numbers.MatchString(name) || references.MatchString(name)) {
-			fields, err := j.fieldsOf(o.class)
-			if err != nil {
-				return err
+		if o.class.helper > 0 && (cut(name) || o.class.isClass) {
+			at := o.address + l.smallest() - 4*map[bool]uint64{true: 1}[l.narrowKlasses && !l.compactHeaders]
+			for _, m := range o.class.maps {
+				at := o.address + uint64(m.offset)
+				r.clear(at, at+uint64(m.count)*uint64(l.oopSize()))
 			}
-			for _, f := range fields {
-				if f.Type != heap.Object || references.MatchString(name) {
-					at := o.address + uint64(f.offset)
-					r.clear(at, at+uint64(j.layout.width(f.Type)))
-				}
+			if !o.class.isClass {
+				r.clear(at, o.address+o.size)
 			}
 		}
-		if o.class.array && references.MatchString(name) {
+		if o.class.array && cut(name) {
 			r.clear(o.address+arrayBase(o.class), o.address+o.size)
 		}
 		// A byte array of 16 may be an address, which is read.
 		if o.class.helper < 0 && !o.class.array && (o.length != 16 || name != "byte[]") {
 			r.clear(o.address+arrayBase(o.class), o.address+o.size)
 		}
-		return nil
+		return o.address + o.size, nil
 	})
 	if err != nil || skipped > 0 {
 		t.Fatalf("%d bytes skipped, %v", skipped, err)
@@ -147,6 +150,11 @@ func (r *recording) strip(t *testing.T, j *jvm, runs []extent) {
 		k.higherDimension, k.itableLen, k.oopMapSize, k.constants, k.javaFields, k.fieldStream, k.fieldsCount,
 	}
 	for _, class := range j.klasses {
+		if cut(j.classes[class.id].Name) {
+			r.clear(class.address+k.javaFields, class.address+k.javaFields+8)
+			r.clear(class.address+k.fieldStream, class.address+k.fieldStream+8)
+			r.clear(class.address+k.fieldsCount, class.address+k.fieldsCount+2)
+		}
 		for at := uint64(0); at < k.size; at++ {
 			if !slices.ContainsFunc(used, func(o uint64) bool { return o <= at && at < o+8 }) {
 				r.clear(class.address+at, class.address+at+1)
@@ -176,10 +184,10 @@ func (r *recording) strip(t *testing.T, j *jvm, runs []extent) {
 }
 
 // image returns what was recorded, without names of this machine's files.
-func (r *recording) image(t *testing.T) *image {
+func (r *recording) image(t *testing.T, mappings []mapping) *image {
 	t.Helper()
 	m := &image{pages: r.pages}
-	for _, in := range r.mappings {
+	for _, in := range mappings {
 		used := strings.HasSuffix(in.path, "/libjvm.so")
 		for at := range r.pages {
 			used = used || in.start <= at && at < in.end
@@ -204,12 +212,27 @@ func (r *recording) image(t *testing.T) *image {
 	return m
 }
 
+// readAll reads a JVM, and the fields of all classes that are not cut: which
+// ones a walk asks for changes.
+func readAll(t *testing.T, j *jvm, target *Target) *Reading {
+	t.Helper()
+	_ = target.Facts()
+	reading, err := target.Read(t.Context(), Options{Workers: 1})
+	if err != nil || reading.Tries != 1 {
+		t.Fatalf("%v, %d tries: %q", err, reading.Tries, reading.Rejected)
+	}
+	if err := j.loadFields(slices.DeleteFunc(slices.Clone(j.klasses), func(k *klass) bool { return cut(j.classes[k.id].Name) })); err != nil {
+		t.Fatal(err)
+	}
+	return reading
+}
+
 // TestRecordImages makes the images anew, with -update-images.
 func TestRecordImages(t *testing.T) {
 	if !*updateImages {
 		t.Skip("the images are made anew with -update-images")
 	}
-	classes := compileOwners(t)
+	classes := compile(t, "Owners")
 	flags := map[string][]string{
 		"jdk17-serial":     {"-XX:+UseSerialGC"},
 		"jdk25-g1-compact": {"-XX:+UseG1GC", "-XX:G1HeapRegionSize=1m", "-XX:+UseCompactObjectHeaders"},
@@ -224,23 +247,19 @@ func TestRecordImages(t *testing.T) {
 				t.Fatalf("no JDK %d", feature)
 			}
 			small := []string{"-Xmx16m", "-Xms16m", "-Dmegabytes=0", "-Xshare:off", "--limit-modules=java.base", "-XX:TieredStopAtLevel=1", "-XX:+UseCompressedOops"}
-			pid := startOwners(t, jdks[at], classes, append(small, flags[name]...)...)
+			pid := start(t, jdks[at], classes, slices.Concat(small, flags[name], []string{"Owners"})...)
 			p, err := openProcess("", pid)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer p.close()
-			r := &recording{process: p, pages: map[uint64][]byte{}, texts: map[uint64]bool{}}
+			r := newRecording(p)
 			j, err := openJVM(r, p.mappings)
 			if err != nil {
 				t.Fatal(err)
 			}
-			target := &Target{j: j, refresh: func() error { clear(r.pages); return p.refresh() }}
-			_ = target.Facts()
-			reading, err := target.Read(t.Context(), Options{Workers: 1})
-			if err != nil || reading.Tries != 1 {
-				t.Fatalf("%v, %d tries: %q", err, reading.Tries, reading.Rejected)
-			}
+			target := &Target{j: j, refresh: func() error { clear(r.pages); return p.refresh() }, same: p.same}
+			reading := readAll(t, j, target)
 			runs, err := j.extents()
 			if err != nil {
 				t.Fatal(err)
@@ -251,7 +270,15 @@ func TestRecordImages(t *testing.T) {
 			if !slices.Equal(truth, ownersTruth) {
 				t.Errorf("the program holds %q, read %q", ownersTruth, truth)
 			}
-			file := r.image(t).encode()
+			// What is read of a stripped image is less.
+			m := r.image(t, p.mappings)
+			again := newRecording(m)
+			if j, err = openJVM(again, m.mappings); err != nil {
+				t.Fatal(err)
+			}
+			readAll(t, j, &Target{j: j, refresh: p.refresh, same: p.same})
+			m.pages = again.pages
+			file := m.encode()
 			t.Logf("%d pages, %d bytes, %+v", len(r.pages), len(file), reading.Cost)
 			replayed, err := decodeImage(file)
 			if err != nil {

@@ -51,10 +51,16 @@ func (j *jvm) extents() ([]extent, error) {
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(used, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
+	for i := 1; i < len(used); i++ {
+		if used[i].start < used[i-1].end {
+			return nil, fmt.Errorf("objects from 0x%x to 0x%x and again from 0x%x", used[i-1].start, used[i-1].end, used[i].start)
+		}
+	}
 	return j.withoutBuffers(used, threads), nil
 }
 
-// withoutBuffers cuts the unused part of each thread's allocation buffer out.
+// withoutBuffers takes runs of objects, by address, and cuts the unused part of each thread's allocation buffer out.
 // When the thread gives a buffer up it fills that part and a reserve behind its
 // end, so the next object starts behind the reserve.
 func (j *jvm) withoutBuffers(used []extent, threads []thread) []extent {
@@ -79,7 +85,6 @@ func (j *jvm) withoutBuffers(used []extent, threads []thread) []extent {
 		}
 	}
 	slices.SortFunc(gaps, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
-	slices.SortFunc(used, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
 	var out []extent
 	for _, e := range used {
 		first, _ := slices.BinarySearchFunc(gaps, e.start, func(g extent, at uint64) int { return cmp.Compare(g.start, at) })

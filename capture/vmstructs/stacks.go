@@ -2,7 +2,7 @@ package vmstructs
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 
 	"github.com/leakscope/leakscope/heap"
 )
@@ -10,11 +10,14 @@ import (
 // maxStack bounds what is read of one thread's stack, from its base on.
 const maxStack = 1 << 20
 
-// stackBounds returns the part of each thread's stack that is in use.
-func (j *jvm) stackBounds(threads []thread) ([]extent, error) {
-	var used []extent
+// stackRoots meets what the stacks of threads refer to. It takes every word
+// that leads to an object for a reference, so what is in use is never missed;
+// a word left over may keep garbage.
+func (g *graph) stackRoots() error {
+	g.onStack = map[heap.Node]bool{}
+	var at []uint64
 	resident := make([]bool, maxStack/pageSize)
-	for _, t := range threads {
+	for _, t := range g.threads {
 		size := min(t.size, maxStack) &^ (pageSize - 1)
 		if t.stack%8 != 0 || size == 0 || t.stack < size {
 			continue
@@ -24,8 +27,8 @@ func (j *jvm) stackBounds(threads []thread) ([]extent, error) {
 		if pages > len(resident) {
 			resident = make([]bool, pages)
 		}
-		if err := j.r.residentPages(low, pages, resident[:pages]); err != nil {
-			return nil, err
+		if err := g.j.r.residentPages(low, pages, resident[:pages]); err != nil {
+			return err
 		}
 		// The used part is the resident run that ends at the base.
 		first := pages
@@ -35,33 +38,14 @@ func (j *jvm) stackBounds(threads []thread) ([]extent, error) {
 		if low += uint64(first) * pageSize; low < t.sp && t.sp < t.stack {
 			low = t.sp &^ 7
 		}
-		if low < t.stack {
-			used = append(used, extent{low, t.stack})
+		if low >= t.stack {
+			continue
 		}
-	}
-	return used, nil
-}
-
-// stackRoots meets what the stacks of threads refer to. It takes every word
-// that leads to an object for a reference, so what is in use is never missed;
-// a word left over may keep garbage.
-func (g *graph) stackRoots() error {
-	stacks := g.stacks // of a target that stood still
-	if stacks == nil {
-		var err error
-		if stacks, err = g.j.stackBounds(g.threads); err != nil {
-			return err
+		b := make([]byte, t.stack-low)
+		if err := g.j.r.read([]span{{low, b}}); err != nil {
+			return fmt.Errorf("stack of a thread: %w", err) // it may have ended
 		}
-	}
-	var at []uint64
-	for _, stack := range stacks {
-		b := make([]byte, stack.end-stack.start)
-		if err := g.j.r.read([]span{{stack.start, b}}); err != nil {
-			if errors.Is(err, ErrGone) || errors.Is(err, ErrDenied) {
-				return err
-			}
-			continue // the thread has ended
-		}
+		at = at[:0]
 		for ; len(b) >= 8; b = b[8:] {
 			w := binary.LittleEndian.Uint64(b)
 			if g.inHeap(w) {
@@ -75,15 +59,14 @@ func (g *graph) stackRoots() error {
 				}
 			}
 		}
-	}
-	if err := g.meet(at); err != nil {
-		return err
-	}
-	g.onStack = map[heap.Node]bool{}
-	for _, a := range at {
-		if n := g.find(a); n != heap.None {
-			g.onStack[n] = true
+		if err := g.meet(at); err != nil {
+			return err
+		}
+		for _, a := range at {
+			if n := g.find(a); n != heap.None {
+				g.onStack[n] = true
+			}
 		}
 	}
-	return nil
+	return g.ctx.Err()
 }

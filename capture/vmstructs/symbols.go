@@ -18,11 +18,18 @@ type library struct {
 	hash    uint64 // DT_GNU_HASH
 }
 
+// maxLibraries bounds how many files of the name are looked at.
+const maxLibraries = 16
+
 // findLibrary finds a shared object by the name of its file.
 func findLibrary(r *reader, mappings []mapping, name string) (*library, error) {
+	tried := 0
 	for i, m := range mappings {
 		if m.offset != 0 || !m.readable || path.Base(m.path) != name {
 			continue
+		}
+		if tried++; tried > maxLibraries {
+			break
 		}
 		l := &library{r: r, base: m.start, end: m.end}
 		for _, next := range mappings[i:] {

@@ -32,10 +32,7 @@ const (
 	maxName    = 256     // bytes of a name in a table
 )
 
-func isFatal(err error) bool {
-	var held *HoldError
-	return errors.Is(err, ErrGone) || errors.Is(err, ErrDenied) || errors.As(err, &held)
-}
+func isFatal(err error) bool { return errors.Is(err, ErrGone) || errors.Is(err, ErrDenied) }
 
 // readTables reads the tables of a libjvm.so.
 func readTables(l *library) (*tables, error) {
@@ -131,7 +128,7 @@ func (l *library) table(symbol, entry string, names, values []string, add func(n
 // field64 reads 8 bytes, or what is left of the entry.
 func field64(entry []byte, at uint64) uint64 {
 	var b [8]byte
-	copy(b[:], entry[at:])
+	copy(b[:], entry[min(at, uint64(len(entry))):])
 	return binary.LittleEndian.Uint64(b[:])
 }
 
