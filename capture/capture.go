@@ -45,12 +45,14 @@ type Options struct {
 	Heap         HeapOptions
 	Attach       bool          // start the JVM's attach listener, which takes a signal
 	Budget       time.Duration // for reading the heap from outside; 0: 10 s
+	MaxPause     time.Duration // stop the target while its heap is read from outside, at most so long at a time; 0: do not
 
 	KeepCommandLine bool   // do not redact the command line
 	Version         string // of the tool, for the manifest
 	ProcMountPoint  string // "": /proc
 
-	// Announce is told of a pause before it is caused, and may be nil.
+	// Announce is told of a pause before it is caused, and may be nil. A target
+	// that has to be stopped more than once is announced once.
 	Announce func(Estimate)
 	// Progress is told of the bytes of the heap read so far and of those
 	// expected (0: unknown), and may be nil. It is called from any goroutine.
@@ -64,11 +66,12 @@ type HeapOptions struct {
 	MaxMemoryBytes int64  // 0: no limit
 }
 
-// Estimate is what a heap dump will cost the target.
+// Estimate is what a heap dump, or a stop, will cost the target.
 type Estimate struct {
 	PauseSeconds float64
 	HeapBytes    int64
 	Method       string
+	MaxPause     time.Duration // of a stop; 0: a heap dump, which has no limit
 }
 
 func (o Options) wants(p Part) bool {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 
+	"github.com/leakscope/leakscope/capture/freeze"
 	"github.com/leakscope/leakscope/capture/hotspot"
 	"github.com/leakscope/leakscope/capture/proc"
 	"github.com/leakscope/leakscope/capture/vmstructs"
@@ -89,7 +90,12 @@ func featureOf(version string) snapshot.Optional[int] {
 // owners reads the heap from outside.
 func (r *recorder) owners() {
 	r.record(snapshot.SourceVMStructs, func(s *snapshot.Source) error {
-		reading, err := r.outside.Read(r.ctx, vmstructs.Options{Budget: r.options.Budget})
+		o := vmstructs.Options{Budget: r.options.Budget}
+		stops := stops{r: r, source: s}
+		if r.options.MaxPause > 0 {
+			o.Hold = stops.hold
+		}
+		reading, err := r.outside.Read(r.ctx, o)
 		s.Detail = map[string]string{
 			"tries": strconv.Itoa(reading.Tries),
 			"calls": strconv.FormatInt(reading.Cost.Calls, 10),
@@ -97,6 +103,7 @@ func (r *recorder) owners() {
 		for reason, n := range tally(reading.Rejected) {
 			s.Detail["rejected: "+reason] = strconv.Itoa(n)
 		}
+		stops.describe()
 		s.BytesRead = snapshot.Known(reading.Cost.Bytes)
 		if reading.Heap != nil {
 			r.s.Heap = heapSection("vmstructs", reading.Heap)
@@ -128,13 +135,20 @@ var digits = regexp.MustCompile(`(0x[0-9a-f]+|\d+)`)
 // its way out.
 func describeOutside(s *snapshot.Source, err error) {
 	s.Reason = err.Error()
+	var late *freeze.LimitError
 	switch {
-	case errors.Is(err, vmstructs.ErrDenied):
+	case errors.As(err, &late):
+		s.Status, s.Hint = snapshot.StatusUnstable, "a longer --max-pause; or without --freeze, which tries again while the target runs"
+	case errors.Is(err, errStops):
+		s.Status, s.Hint = snapshot.StatusUnstable, "--heap takes a heap dump instead"
+	case errors.Is(err, freeze.ErrTraced):
+		s.Status, s.Hint = snapshot.StatusDenied, "end what traces it (a debugger, strace), or leave out --freeze"
+	case errors.Is(err, vmstructs.ErrDenied), errors.Is(err, freeze.ErrDenied):
 		s.Status, s.Hint = snapshot.StatusDenied, "run as the user of the target or as root; leakscope doctor PID says what is in the way"
-	case errors.Is(err, vmstructs.ErrGone):
+	case errors.Is(err, vmstructs.ErrGone), errors.Is(err, freeze.ErrGone):
 		s.Status = snapshot.StatusAbsent
 	case errors.Is(err, vmstructs.ErrUnstable):
-		s.Status, s.Hint = snapshot.StatusUnstable, "--heap takes a heap dump instead, which pauses the target; or try again when it allocates less"
+		s.Status, s.Hint = snapshot.StatusUnstable, "--freeze stops the target while it is read, --heap takes a heap dump: both pause it; or try again when it allocates less"
 	case errors.Is(err, vmstructs.ErrNotHotSpot), errors.Is(err, vmstructs.ErrUnsupported):
 		s.Status, s.Hint = snapshot.StatusUnsupported, "--heap takes a heap dump instead, which pauses the target"
 	default:

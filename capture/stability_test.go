@@ -182,10 +182,21 @@ func TestStability(t *testing.T) {
 							t.Errorf("%s: capture %d was accepted after %d tries and is wrong:\n%s", level.name, i, n, strings.Join(d, "\n"))
 						}
 					}
+					held := run(t, capture.Options{PID: p.PID, MaxPause: time.Minute})
+					source := sourceOf(t, held, snapshot.SourceVMStructs)
+					if held.Heap == nil {
+						t.Errorf("%s: nothing read while the target stood still: %s: %s", level.name, source.Status, source.Reason)
+					} else if d := differences(want, holdings(held.Heap)); len(d) > 0 {
+						t.Errorf("%s: read while the target stood still, and wrong:\n%s", level.name, strings.Join(d, "\n"))
+					}
+					if pause := source.PauseSeconds.Or(0); pause <= 0 || pause > source.DurationSeconds || source.EstimateSeconds.Or(0) <= 0 {
+						t.Errorf("%s: paused for %v s of %v, estimated %v", level.name, pause, source.DurationSeconds, source.EstimateSeconds)
+					}
 					did := p.Load(t, 0, 0)
 					fmt.Fprintf(&table, "| %s | %s | %s | %.0f MiB/s, %.1f collections/s | %d of %d | %d | %d | %d | %.0f ms |\n", name, jdk, level.name,
 						float64(did.AllocatedBytes)/did.Seconds/(1<<20), float64(did.Collections)/did.Seconds,
 						accepted, captures, atOnce, median(tries), worst, median(seconds)*1000)
+					t.Logf("%s: stopped for %.3f s in %s stops, estimated %.3f", level.name, source.PauseSeconds.Or(-1), source.Detail["stops"], source.EstimateSeconds.Or(-1))
 					t.Logf("%s: %d of %d accepted, tries %v, rejected %v", level.name, accepted, captures, tries, reasons)
 					if level.mebibytes+level.collections == 0 && accepted < captures {
 						t.Errorf("%s: %d of %d accepted", level.name, accepted, captures)

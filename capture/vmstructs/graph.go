@@ -19,6 +19,7 @@ type graph struct {
 	j       *jvm
 	runs    []extent
 	threads []thread
+	stacks  []extent // in use; nil: still to be found
 	workers int
 
 	nodes   []uint64 // address by Node

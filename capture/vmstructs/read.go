@@ -67,7 +67,19 @@ func (t *Target) Facts() Facts {
 type Options struct {
 	Budget  time.Duration // for all tries; 0: 10 s
 	Workers int           // goroutines that read; 0: two, or one where there is one processor
+	Hold    Hold          // has the target stand still while its heap is copied; nil: it runs
 }
+
+// Hold has the target stand still, while so many bytes of its heap are copied. The context that it returns ends when the target
+// runs again, which release brings about; an error of release says that it ran
+// before.
+type Hold func(ctx context.Context, bytes int64) (held context.Context, release func() error, err error)
+
+// HoldError is what went wrong with a [Hold]. It ends the reading.
+type HoldError struct{ Err error }
+
+func (e *HoldError) Error() string { return e.Err.Error() }
+func (e *HoldError) Unwrap() error { return e.Err }
 
 // Reading is what the heap of a JVM said, and what it took.
 type Reading struct {
@@ -96,8 +108,8 @@ func orDefault(d, fallback time.Duration) time.Duration {
 }
 
 // Read reads the heap: it makes tries until one is accepted or the budget is
-// spent. Beside an error that wraps [ErrUnstable] or [ErrUnsupported], the
-// Reading has what could be read all the same.
+// spent. Beside an error that wraps [ErrUnstable] or [ErrUnsupported], or is a
+// [HoldError], the Reading has what could be read all the same.
 func (t *Target) Read(ctx context.Context, o Options) (*Reading, error) {
 	ctx, cancel := context.WithTimeout(ctx, orDefault(o.Budget, defaultBudget))
 	defer cancel()
@@ -111,7 +123,7 @@ func (t *Target) Read(ctx context.Context, o Options) (*Reading, error) {
 	unstable := func() error { return fmt.Errorf("%w: %d tries, the last one: %w", ErrUnstable, out.Tries, last) }
 	for out.Tries < maxTries {
 		out.Tries++
-		result, err := t.j.try(ctx, workers, out)
+		result, err := t.try(ctx, workers, o.Hold, out)
 		switch {
 		case err == nil:
 			if err := t.same(); err != nil {
@@ -167,15 +179,22 @@ func (j *jvm) state() (state, error) {
 // errMoved says that a collection has run since the reading began.
 var errMoved = errors.New("a collection ran meanwhile")
 
+// quiet is the state between collections; an error when there is one.
+func (j *jvm) quiet() (state, error) {
+	s, err := j.state()
+	if err == nil && s.active {
+		err = errors.New("a collection was running")
+	}
+	return s, err
+}
+
 // try reads the heap once. Between collections objects keep their places, so a
 // reading with none inside is of objects that were all there.
-func (j *jvm) try(ctx context.Context, workers int, out *Reading) (*heap.Result, error) {
-	before, err := j.state()
-	switch {
-	case err != nil:
+func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) (*heap.Result, error) {
+	j := t.j
+	before, err := j.quiet()
+	if err != nil {
 		return nil, err
-	case before.active:
-		return nil, errors.New("a collection was running")
 	}
 	if err := j.loadClasses(); err != nil {
 		return nil, err
@@ -187,19 +206,14 @@ func (j *jvm) try(ctx context.Context, workers int, out *Reading) (*heap.Result,
 	if err != nil {
 		return nil, err
 	}
+	if hold != nil {
+		return t.tryHeld(ctx, workers, hold, before, runs, out)
+	}
 	threads, err := j.threads()
 	if err != nil {
 		return nil, err
 	}
-	g, err := newGraph(ctx, j, runs, threads, workers)
-	if err != nil {
-		return nil, err
-	}
-	out.Counters = heap.Counters(g)
-	if err := g.stackRoots(); err != nil {
-		return nil, err
-	}
-	result, err := heap.Attribute(g)
+	g, result, err := j.readHeap(ctx, workers, runs, threads, nil, out)
 	after, stateErr := j.state()
 	switch {
 	case stateErr != nil:
@@ -209,12 +223,35 @@ func (j *jvm) try(ctx context.Context, workers int, out *Reading) (*heap.Result,
 	case err != nil:
 		return nil, err
 	}
-	out.HeapUsed = 0
-	for _, r := range runs {
-		out.HeapUsed += int64(r.end - r.start)
-	}
-	result.Objects, result.Bytes = g.objects, j.r.cost().Bytes
 	return result, g.accept(result)
+}
+
+// readHeap reads what the heap's objects say. stacks are the used parts of the
+// threads' stacks, nil where they are still to be found.
+func (j *jvm) readHeap(ctx context.Context, workers int, runs []extent, threads []thread, stacks []extent, out *Reading) (*graph, *heap.Result, error) {
+	g, err := newGraph(ctx, j, runs, threads, workers)
+	if err != nil {
+		return nil, nil, err
+	}
+	g.stacks = stacks
+	out.Counters = heap.Counters(g)
+	if err := g.stackRoots(); err != nil {
+		return nil, nil, err
+	}
+	result, err := heap.Attribute(g)
+	if err != nil {
+		return nil, nil, err
+	}
+	out.HeapUsed = total(runs)
+	result.Objects, result.Bytes = g.objects, j.r.cost().Bytes
+	return g, result, nil
+}
+
+func total(runs []extent) (sum int64) {
+	for _, r := range runs {
+		sum += int64(r.end - r.start)
+	}
+	return sum
 }
 
 // withoutHeap reads what takes no look at the heap as a whole.

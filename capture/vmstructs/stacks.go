@@ -10,14 +10,11 @@ import (
 // maxStack bounds what is read of one thread's stack, from its base on.
 const maxStack = 1 << 20
 
-// stackRoots meets what the stacks of threads refer to. It takes every word
-// that leads to an object for a reference, so what is in use is never missed;
-// a word left over may keep garbage.
-func (g *graph) stackRoots() error {
-	g.onStack = map[heap.Node]bool{}
-	var at []uint64
+// stackBounds returns the part of each thread's stack that is in use.
+func (j *jvm) stackBounds(threads []thread) ([]extent, error) {
+	var used []extent
 	resident := make([]bool, maxStack/pageSize)
-	for _, t := range g.threads {
+	for _, t := range threads {
 		size := min(t.size, maxStack) &^ (pageSize - 1)
 		if t.stack%8 != 0 || size == 0 || t.stack < size {
 			continue
@@ -27,8 +24,8 @@ func (g *graph) stackRoots() error {
 		if pages > len(resident) {
 			resident = make([]bool, pages)
 		}
-		if err := g.j.r.residentPages(low, pages, resident[:pages]); err != nil {
-			return err
+		if err := j.r.residentPages(low, pages, resident[:pages]); err != nil {
+			return nil, err
 		}
 		// The used part is the resident run that ends at the base.
 		first := pages
@@ -38,11 +35,29 @@ func (g *graph) stackRoots() error {
 		if low += uint64(first) * pageSize; low < t.sp && t.sp < t.stack {
 			low = t.sp &^ 7
 		}
-		if low >= t.stack {
-			continue
+		if low < t.stack {
+			used = append(used, extent{low, t.stack})
 		}
-		b := make([]byte, t.stack-low)
-		if err := g.j.r.read([]span{{low, b}}); err != nil {
+	}
+	return used, nil
+}
+
+// stackRoots meets what the stacks of threads refer to. It takes every word
+// that leads to an object for a reference, so what is in use is never missed;
+// a word left over may keep garbage.
+func (g *graph) stackRoots() error {
+	stacks := g.stacks // of a target that stood still
+	if stacks == nil {
+		var err error
+		if stacks, err = g.j.stackBounds(g.threads); err != nil {
+			return err
+		}
+	}
+	g.onStack = map[heap.Node]bool{}
+	var at []uint64
+	for _, stack := range stacks {
+		b := make([]byte, stack.end-stack.start)
+		if err := g.j.r.read([]span{{stack.start, b}}); err != nil {
 			return fmt.Errorf("stack of a thread: %w", err) // it may have ended
 		}
 		at = at[:0]

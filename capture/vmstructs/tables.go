@@ -32,7 +32,10 @@ const (
 	maxName    = 256     // bytes of a name in a table
 )
 
-func isFatal(err error) bool { return errors.Is(err, ErrGone) || errors.Is(err, ErrDenied) }
+func isFatal(err error) bool {
+	var held *HoldError
+	return errors.Is(err, ErrGone) || errors.Is(err, ErrDenied) || errors.As(err, &held)
+}
 
 // readTables reads the tables of a libjvm.so.
 func readTables(l *library) (*tables, error) {

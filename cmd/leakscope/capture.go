@@ -36,6 +36,8 @@ type captureFlags struct {
 	unmasked bool
 	attach   bool
 	budget   time.Duration
+	freeze   bool
+	maxPause time.Duration
 }
 
 func (a *app) captureCommand() *cobra.Command {
@@ -48,13 +50,16 @@ its connections as the kernel sees them, and, where it is a JVM, which off-heap
 memory is held by which connection. It reads the JVM's memory from outside:
 nothing runs in the target for it, and nothing stops.
 
-Where that can't be (ZGC, or a heap that never holds still), --heap streams a
-heap dump and keeps the same of it, reduced while it is read; that pauses the
-target for about as long as is printed before. Nothing of the dump stays on disk.
+Where a heap never holds still, --freeze stops all threads of the target while
+it is copied, --max-pause at the most. Where it can't be read from outside (ZGC),
+--heap streams a heap dump and keeps the same of it, reduced while it is read.
+Both pause the target for about as long as is printed before.
+Nothing of the dump stays on disk.
 
 The path of each snapshot is printed on stdout, everything else on stderr.`,
 		Example: `  leakscope capture 4242
   leakscope capture --count 4 --interval 1m 4242
+  leakscope capture --freeze --max-pause 200ms 4242
   leakscope capture --heap 4242
   leakscope capture --heap-dump dump.hprof.gz -o dump.lscope
   leakscope capture connections 4242 -o - > connections.lscope`,
@@ -62,11 +67,8 @@ The path of each snapshot is printed on stdout, everything else on stderr.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.capture(cmd.Context(), f, nil, args) },
 	}
 	f.register(cmd)
-	cmd.Flags().BoolVar(&f.heap, "heap", false, "take a heap dump instead of reading from outside: pauses the target")
-	cmd.Flags().BoolVar(&f.attach, "attach", false, "ask the JVM too, for its system properties and native memory: sends it SIGQUIT once, which has it listen")
-	cmd.Flags().DurationVar(&f.budget, "budget", 10*time.Second, "longest time for reading the heap from outside, tries included")
+	f.registerReading(cmd)
 	cmd.Flags().StringVar(&f.dump, "heap-dump", "", "read the heap from an existing HPROF `FILE`, which may be gzipped")
-	f.registerHeap(cmd)
 	cmd.AddCommand(
 		a.capturePart(capture.PartHeap, "stream a heap dump: pauses the target"),
 		a.capturePart(capture.PartMmap, "take the memory split and mappings alone"),
@@ -99,6 +101,16 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.unmasked, "show-command-line", false, "keep the command line as it is: it may hold secrets")
 }
 
+// registerReading adds the flags that say how a running JVM is read.
+func (f *captureFlags) registerReading(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.heap, "heap", false, "take a heap dump instead of reading from outside: pauses the target")
+	cmd.Flags().BoolVar(&f.attach, "attach", false, "ask the JVM too, for its system properties and native memory: sends it SIGQUIT once, which has it listen")
+	cmd.Flags().DurationVar(&f.budget, "budget", 10*time.Second, "longest time for reading the heap from outside, tries included")
+	cmd.Flags().BoolVar(&f.freeze, "freeze", false, "stop all threads of the target while its heap is copied from outside: pauses the target")
+	cmd.Flags().DurationVar(&f.maxPause, "max-pause", 0, "let the target go on after so long, with --freeze, copied or not (default 500ms)")
+	f.registerHeap(cmd)
+}
+
 func (f *captureFlags) registerHeap(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.live, "live", false, "have the JVM collect garbage first: that changes the evidence")
 	cmd.Flags().StringVar(&f.dumpDir, "heap-dump-dir", "", "`DIR` of the target, as the target sees it, for the dump to pass through (default: any that is writable)")
@@ -127,27 +139,45 @@ func (f *captureFlags) options(parts []capture.Part, args []string) (capture.Opt
 		return o, usageError("leakscope capture PID; pgrep -a java lists JVMs", "which process?")
 	case f.dump != "" && f.heap:
 		return o, usageError("--heap dumps the running process, --heap-dump reads a file", "--heap and --heap-dump exclude each other")
+	case f.freeze && o.PID == 0:
+		return o, usageError("give a PID", "--freeze is about a running process")
 	case f.count < 1:
 		return o, usageError("--count 4 --interval 1m", "--count %d: want at least 1", f.count)
 	case f.count > 1 && o.PID == 0:
 		return o, usageError("give a PID", "a heap dump file can only be read once, not --count %d times", f.count)
 	case f.count > 1 && f.file == "-":
 		return o, usageError("give -o a file name; each snapshot gets a number", "%d snapshots cannot go to one stdout", f.count)
-	case f.budget < 0 || len(parts) == 0 && f.budget == 0:
-		return o, usageError("--budget 10s", "--budget %s: want more than nothing", f.budget)
 	case f.count > 1 && f.interval <= 0:
 		return o, usageError("--interval 30s", "--interval %s: want more than nothing", f.interval)
 	}
 	return o, f.heapOptions(&o)
 }
 
+// defaultMaxPause is a limit that a user of the target may notice once.
+const defaultMaxPause = 500 * time.Millisecond
+
 // heapOptions adds what the flags say of the heap.
 func (f *captureFlags) heapOptions(o *capture.Options) error {
 	if f.live && !f.heap && !slices.Contains(o.Parts, capture.PartHeap) {
 		return usageError("add --heap", "--live is about a heap dump")
 	}
+	if f.budget < 0 || len(o.Parts) == 0 && f.budget == 0 {
+		return usageError("--budget 10s", "--budget %s: want more than nothing", f.budget)
+	}
 	o.Heap.Live, o.Heap.Directory = f.live, f.dumpDir
 	o.Attach, o.Budget = f.attach, f.budget
+	switch {
+	case f.freeze && f.heap:
+		return usageError("--freeze reads the heap from outside, --heap dumps it", "--freeze and --heap exclude each other")
+	case f.maxPause != 0 && !f.freeze:
+		return usageError("add --freeze", "--max-pause is about a stop of the target")
+	case f.freeze && f.maxPause == 0:
+		o.MaxPause = defaultMaxPause
+	case f.freeze && f.maxPause < 0:
+		return usageError("--max-pause 500ms", "--max-pause %s: want more than nothing", f.maxPause)
+	case f.freeze:
+		o.MaxPause = f.maxPause
+	}
 	if f.heap {
 		o.Parts = []capture.Part{capture.PartMmap, capture.PartConnections, capture.PartJVM, capture.PartHeap}
 	}
@@ -323,11 +353,17 @@ func (a *app) describe(s *snapshot.Snapshot) {
 // missing is the error of a capture that could not do what it was asked for by
 // name; the snapshot with the rest is kept.
 func missing(s *snapshot.Snapshot, o capture.Options) error {
-	if !slices.Contains(o.Parts, capture.PartHeap) || s.Heap != nil {
+	name := snapshot.SourceHeapDump
+	if o.MaxPause > 0 {
+		name = snapshot.SourceVMStructs
+	} else if !slices.Contains(o.Parts, capture.PartHeap) {
+		return nil
+	}
+	if s.Heap != nil {
 		return nil
 	}
 	for _, source := range s.Manifest.Sources {
-		if source.Name == snapshot.SourceHeapDump {
+		if source.Name == name {
 			return &failure{code: exitError, err: fmt.Errorf("no heap evidence: %s", source.Reason), hint: source.Hint}
 		}
 	}
@@ -380,5 +416,9 @@ func earlierSnapshot(file string, pid int) string {
 
 // announce says what a pause will cost, before it is caused.
 func (a *app) announce(e capture.Estimate) {
+	if e.MaxPause > 0 {
+		a.note("stop of all threads while a heap of %s is copied: the target will pause for about %s, at most %s", units.Bytes(e.HeapBytes), units.Seconds(e.PauseSeconds), units.Seconds(e.MaxPause.Seconds()))
+		return
+	}
 	a.note("heap dump by %s of a heap with %s in use: the target will pause for about %s", e.Method, units.Bytes(e.HeapBytes), units.Seconds(e.PauseSeconds))
 }

@@ -83,8 +83,8 @@ func planned(t *testing.T, args []string) (files []string) {
 	var errs bytes.Buffer
 	a := &app{stdout: &errs, stderr: &errs, color: "never"}
 	cmd := a.runCommandOn(func(_ context.Context, test *leakTest) error {
-		if !slices.Equal(test.args, []string{"./start.sh"}) || !test.flags.heap.heap || test.flags.policyFile == "" && len(test.plan.rules.Rules) == 0 {
-			t.Errorf("%q starts %q, with the heap: %v", args, test.args, test.flags.heap.heap)
+		if !slices.Equal(test.args, []string{"./start.sh"}) || len(test.plan.rules.Rules) == 0 || test.flags.load == "" {
+			t.Errorf("%q starts %q with the load %q and %d rules", args, test.args, test.flags.load, len(test.plan.rules.Rules))
 		}
 		for _, out := range test.plan.outputs {
 			if out.file != "" {

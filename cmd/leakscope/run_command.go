@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"time"
@@ -18,7 +19,7 @@ import (
 // leakTestFlags are those of run.
 type leakTestFlags struct {
 	diffFlags
-	heap captureFlags // those of its flags that are about the heap
+	reading captureFlags // those of its flags that say how the target is read
 
 	pid    int
 	target string
@@ -63,8 +64,8 @@ captures it again, stops what it started, and holds a policy against the result
 as check does. With --pid it tests a process that runs already, and leaves it.
 
 The load runs once before each snapshot but the first, so that every part of the
-test is alike; three parts, the default, tell growth from warm-up. Without --heap
-the heap is not looked at, and the built-in policy cannot be judged.
+test is alike; three parts, the default, tell growth from warm-up. The JVM is read
+from outside, as by capture; --heap takes heap dumps where that can't be.
 
 COMMAND and the load run in process groups of their own with nothing on stdin;
 their output goes to stderr, or to --log FILE. At the end they get SIGTERM, and
@@ -75,9 +76,9 @@ LEAKSCOPE_ROUND, from 1 on, in its environment.
 Exit codes: 0 the gate passed, 3 it failed, 4 it could not be judged, 1 it did
 not work (COMMAND ended or did not become ready, the load failed), 2 wrong usage
 or policy. 1 and 2 come before 3, 3 before 4.`,
-		Example: `  leakscope run --heap --ready-port 8080 --load 'wrk -d 20s http://localhost:8080/' -- java -jar server.jar
-  leakscope run --heap --policy leakscope.yaml --ready-log 'Started .* in' --load ./load.sh --keep snapshots -- ./start.sh
-  leakscope run --heap --pid 4242 --duration 5m --format junit=leakscope.xml`,
+		Example: `  leakscope run --ready-port 8080 --load 'wrk -d 20s http://localhost:8080/' -- java -jar server.jar
+  leakscope run --policy leakscope.yaml --ready-log 'Started .* in' --load ./load.sh --keep snapshots -- ./start.sh
+  leakscope run --pid 4242 --duration 5m --format junit=leakscope.xml`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			test, err := a.planLeakTest(cmd, &f, args)
@@ -111,8 +112,7 @@ func (f *leakTestFlags) registerTest(cmd *cobra.Command) {
 	flags.DurationVar(&f.grace, "grace", 10*time.Second, "time from SIGTERM to SIGKILL for what was started")
 	flags.StringVar(&f.keep, "keep", "", "keep the snapshots in `DIR`")
 	flags.StringVar(&f.log, "log", "", "write the output of the command and the load to `FILE`, not to stderr")
-	flags.BoolVar(&f.heap.heap, "heap", false, "stream a heap dump for each snapshot: pauses the target")
-	f.heap.registerHeap(cmd)
+	f.reading.registerReading(cmd)
 }
 
 // planLeakTest checks everything that can be checked before anything starts.
@@ -141,7 +141,7 @@ func (a *app) planLeakTest(cmd *cobra.Command, f *leakTestFlags, args []string) 
 		}
 	}
 	t.options = capture.Options{PID: f.pid, Version: version, Announce: a.announce}
-	if err := f.heap.heapOptions(&t.options); err != nil {
+	if err := f.reading.heapOptions(&t.options); err != nil {
 		return nil, err
 	}
 	return t, t.checkFiles()
@@ -206,11 +206,12 @@ func (f *leakTestFlags) readiness() (*launch.Readiness, error) {
 	return r, nil
 }
 
-// withoutHeapHint gives the way out of a gate that lacks what was not asked for.
+// withoutHeapHint gives the way out of a gate that may lack what was not asked
+// for.
 func withoutHeapHint(err error, f *leakTestFlags) error {
 	var why *failure
-	if !f.heap.heap && errors.As(err, &why) && why.code == exitUnjudged {
-		why.hint = "add --heap, so that what holds the memory is known"
+	if !f.reading.heap && errors.As(err, &why) && why.code == exitUnjudged {
+		why.hint = "what is missing is said above; --heap takes heap dumps where a JVM cannot be read from outside"
 	}
 	return err
 }
@@ -230,7 +231,7 @@ func explainLaunch(err error) error {
 		return &failure{code: exitError, err: fmt.Errorf("run: %w", err), hint: "--ready-timeout gives it longer"}
 	case errors.As(err, &taken):
 		return &failure{code: exitError, err: fmt.Errorf("run: %w", err), hint: "stop that process, or give --pid to test it"}
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission), errors.Is(err, exec.ErrNotFound):
 		return &failure{code: exitUsage, err: fmt.Errorf("run: %w", err), hint: "leakscope run [flags] -- COMMAND [ARG...]"}
 	}
 	return fmt.Errorf("run: %w", err)

@@ -36,14 +36,15 @@ func TestRunLive(t *testing.T) {
 		verdict analyze.Verdict
 		policy  string
 		target  string // "": the only JVM
+		heap    bool   // by heap dumps, else from outside
 	}{
-		"outbound-flood":   {exitGate, policy.Failed, analyze.Leak, "", main},
-		"outbound-bounded": {exitOK, policy.Passed, analyze.Steady, "", main},
+		"outbound-flood":   {exitGate, policy.Failed, analyze.Leak, "", main, false},
+		"outbound-bounded": {exitOK, policy.Passed, analyze.Steady, "", main, false},
 		"closed-by-channel": {
 			exitGate, policy.Failed, analyze.Leak,
-			"version: 1\nrules:\n  - id: closed-channels-hold-nothing\n    expr: head.retained_bytes{state=\"closed\"} <= 64KiB\n", main,
+			"version: 1\nrules:\n  - id: closed-channels-hold-nothing\n    expr: head.retained_bytes{state=\"closed\"} <= 64KiB\n", main, true,
 		},
-		"pending-gc": {exitOK, policy.Passed, analyze.Steady, "", ""},
+		"pending-gc": {exitOK, policy.Passed, analyze.Steady, "", "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -54,7 +55,7 @@ func TestRunLive(t *testing.T) {
 				t.Fatal(err)
 			}
 			args := []string{
-				"run", "--heap", "--count", "3", "--warmup", "0s", "--settle", "0s", "--ready-log", "^TRUTH ", "--load", drive(dir),
+				"run", "--count", "3", "--warmup", "0s", "--settle", "0s", "--ready-log", "^TRUTH ", "--load", drive(dir),
 				"--log", in("output"), "--keep", in("kept"), "--format", "json", "--format", "junit=" + in("junit.xml"),
 			}
 			if want.policy != "" {
@@ -62,6 +63,9 @@ func TestRunLive(t *testing.T) {
 					t.Fatal(err)
 				}
 				args = append(args, "--policy", in("gate.yaml"))
+			}
+			if want.heap {
+				args = append(args, "--heap")
 			}
 			if want.target != "" {
 				args = append(args, "--target", want.target)
