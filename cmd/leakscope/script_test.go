@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +13,9 @@ import (
 )
 
 // TestScripts runs every scenario under testdata/script. $SNAPSHOTS is the
-// directory of recorded snapshots; "exits CODE COMMAND" runs leakscope and
-// wants that exit code.
+// directory of recorded snapshots, $PORT a port that was free just before, and
+// $TAKEN one that we listen on; "exits CODE COMMAND" runs leakscope and wants
+// that exit code, "serve PORT" answers HTTP.
 func TestScripts(t *testing.T) {
 	snapshots, err := filepath.Abs("../../testdata/snapshots")
 	if err != nil {
@@ -25,6 +27,18 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SNAPSHOTS", snapshots)
 			e.Setenv("SELF", strconv.Itoa(os.Getpid()))
 			e.Setenv("NO_COLOR", "1")
+			for _, name := range []string{"PORT", "TAKEN"} {
+				listener, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					return err
+				}
+				e.Setenv(name, strconv.Itoa(listener.Addr().(*net.TCPAddr).Port))
+				if name == "TAKEN" {
+					e.Defer(func() { _ = listener.Close() })
+				} else if err := listener.Close(); err != nil {
+					return err
+				}
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},

@@ -1,15 +1,18 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -218,4 +221,48 @@ func plain(err error) error {
 		err = dial.Err
 	}
 	return err
+}
+
+// LocalPort is the port of this machine that the program is to listen on, as far
+// as what is waited for says that; else 0.
+func (r *Readiness) LocalPort() uint16 {
+	if r.Address != "" {
+		if host, port, err := net.SplitHostPort(r.Address); err == nil && isLocal(host) {
+			return portNumber(port)
+		}
+	}
+	if u, err := url.Parse(r.URL); err == nil && r.URL != "" && isLocal(u.Hostname()) {
+		return portNumber(cmp.Or(u.Port(), u.Scheme))
+	}
+	return 0
+}
+
+func portNumber(name string) uint16 {
+	n, err := net.LookupPort("tcp", name)
+	if err != nil || n < 0 || n > math.MaxUint16 {
+		return 0
+	}
+	return uint16(n)
+}
+
+// isLocal reports whether every address of a host is one of this machine.
+func isLocal(host string) bool {
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	addresses, err := net.LookupIP(host)
+	if err != nil || len(addresses) == 0 {
+		return false
+	}
+	for _, a := range addresses {
+		ours := a.IsLoopback() || a.IsUnspecified() || slices.ContainsFunc(own, func(o net.Addr) bool {
+			n, ok := o.(*net.IPNet)
+			return ok && n.IP.Equal(a)
+		})
+		if !ours {
+			return false
+		}
+	}
+	return true
 }

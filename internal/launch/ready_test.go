@@ -141,3 +141,25 @@ func TestReadyEnds(t *testing.T) {
 		}
 	}
 }
+
+func TestLocalPort(t *testing.T) {
+	for _, test := range []struct {
+		ready *Readiness
+		want  uint16
+	}{
+		{&Readiness{}, 0},
+		{&Readiness{Log: regexp.MustCompile("x")}, 0},
+		{&Readiness{Address: "localhost:8080"}, 8080},
+		{&Readiness{Address: "[::1]:8080"}, 8080},
+		{&Readiness{Address: "192.0.2.1:8080"}, 0}, // another machine's: TEST-NET
+		{&Readiness{URL: "http://127.0.0.1:8081/health"}, 8081},
+		{&Readiness{URL: "http://127.0.0.1/health"}, 80},
+		{&Readiness{URL: "https://[::1]/"}, 443},
+		{&Readiness{URL: "https://192.0.2.1:8443/"}, 0},
+		{&Readiness{URL: "http://127.0.0.1:8081/", Address: "localhost:8080"}, 8080},
+	} {
+		if got := test.ready.LocalPort(); got != test.want {
+			t.Errorf("%q, %q: port %d, want %d", test.ready.Address, test.ready.URL, got, test.want)
+		}
+	}
+}
