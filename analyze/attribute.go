@@ -168,7 +168,7 @@ func believed(s *snapshot.Snapshot, source snapshot.Source) snapshot.Source {
 		missing = s.Memory == nil
 	case snapshot.SourceMappings:
 		missing = s.Mappings == nil
-	case snapshot.SourceHeapDump:
+	case snapshot.SourceHeapDump, snapshot.SourceVMStructs:
 		missing = s.Heap == nil
 	}
 	if claims := source.Status == snapshot.StatusOK || source.Name == snapshot.SourceSockets && source.HasTCP(); missing && claims {

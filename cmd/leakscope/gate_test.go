@@ -251,6 +251,54 @@ func TestWithheldEvidence(t *testing.T) {
 	}
 }
 
+// TestWithheldOutside does the same where the heap was read from outside: the
+// recorded pair is given that source.
+func TestWithheldOutside(t *testing.T) {
+	outside := func(path string, status snapshot.Status) string {
+		s, err := snapshot.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(s.Manifest.Sources, func(x snapshot.Source) bool { return x.Name == snapshot.SourceHeapDump })
+		s.Manifest.Sources[i].Name, s.Heap.Method = snapshot.SourceVMStructs, snapshot.SourceVMStructs
+		if status != snapshot.StatusOK {
+			s.Manifest.Sources[i].Status, s.Manifest.Sources[i].Reason = status, "withheld by the test"
+			if status != snapshot.StatusPartial {
+				s.Heap = nil
+			}
+			if status == "" {
+				s.Manifest.Sources = slices.Delete(s.Manifest.Sources, i, i+1)
+			}
+		}
+		file := filepath.Join(t.TempDir(), filepath.Base(path))
+		if err := snapshot.WriteFile(file, s, false); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	for _, test := range []struct {
+		scenario    string
+		full, worst int
+	}{{"echo", exitOK, exitUnjudged}, {"close-wait", exitGate, exitUnjudged}} {
+		paths := pair(test.scenario)
+		full := []string{outside(paths[0], snapshot.StatusOK), outside(paths[1], snapshot.StatusOK)}
+		if _, code := leakscope(t, append([]string{"check"}, full...)...); code != test.full {
+			t.Errorf("%s with all evidence: exit code %d, want %d", test.scenario, code, test.full)
+		}
+		for _, status := range withheldAs {
+			for side := range 2 {
+				poor := slices.Clone(full)
+				poor[side] = outside(paths[side], status)
+				_, code := leakscope(t, append([]string{"check"}, poor...)...)
+				partOfALeak := status == snapshot.StatusPartial && code == test.full && test.full == exitGate
+				if code != test.worst && !partOfALeak {
+					t.Errorf("%s: as %q in snapshot %d: exit code %d, want %d", test.scenario, status, side+1, code, test.worst)
+				}
+			}
+		}
+	}
+}
+
 func statuses(of map[string]policy.Status) []policy.Status {
 	var all []policy.Status
 	for _, s := range of {

@@ -70,8 +70,9 @@ from outside, as by capture; --heap takes heap dumps where that can't be.
 COMMAND and the load run in process groups of their own with nothing on stdin;
 their output goes to stderr, or to --log FILE. At the end they get SIGTERM, and
 SIGKILL after --grace. Where COMMAND is a script, what it starts is captured: the
-process that listens where it is ready, else the only JVM. The load finds LEAKSCOPE_PID, the process that is captured, and
-LEAKSCOPE_ROUND, from 1 on, in its environment.
+process that listens where it is ready, else the only JVM. The load finds
+LEAKSCOPE_PID, the process that is captured, and LEAKSCOPE_ROUND, from 1 on, in
+its environment.
 
 Exit codes: 0 the gate passed, 3 it failed, 4 it could not be judged, 1 it did
 not work (COMMAND ended or did not become ready, the load failed), 2 wrong usage
