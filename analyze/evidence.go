@@ -2,6 +2,8 @@ package analyze
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/leakscope/leakscope/internal/units"
 	"github.com/leakscope/leakscope/snapshot"
@@ -25,8 +27,27 @@ const (
 	evidenceStreamLimit    = "StreamBufferingEncoder.maxConcurrentStreams"
 	evidenceCompleted      = "FlowControlledBase.endOfStream"
 	evidenceKeepAlive      = "KeepAliveManager"
+	evidenceNoDeadline     = "ClientCallImpl.withoutDeadline"
+	evidenceInputClosed    = "SocketChannelImpl.isInputClosed"
 	labelMethod            = "grpc.method"
+	labelHandlers          = "netty.handlers"
 )
+
+// idleLimits are the limits that Netty's handlers of idle connections have, in
+// nanoseconds; 0 is none.
+var idleLimits = []string{
+	"IdleStateHandler.readerIdleTimeNanos", "IdleStateHandler.writerIdleTimeNanos",
+	"IdleStateHandler.allIdleTimeNanos", "WriteTimeoutHandler.timeoutNanos",
+}
+
+// inboundQueues are the fields that keep what a peer has sent until the
+// application takes it, by the end of their names.
+var inboundQueues = []string{
+	"io.grpc.internal.MessageDeframer.unprocessed",
+	"io.netty.handler.codec.ByteToMessageDecoder.cumulation",
+	"io.netty.handler.flow.FlowControlHandler.queue",
+	"reactor.netty.channel.FluxReceive.receiverQueue",
+}
 
 const (
 	// readyLimit is gRPC's: isReady() turns false at that many queued bytes.
@@ -50,6 +71,31 @@ func creditExhausted(h *snapshot.HeapConnection) (string, bool) {
 		return fmt.Sprintf("%d streams wait for the peer's stream limit", pending), true
 	}
 	return "", false
+}
+
+// withoutIdleLimit reports a Netty channel none of whose handlers ends it when
+// nothing moves; ok is false where the handlers are not known.
+func withoutIdleLimit(s *subject) (none, ok bool) {
+	if s.conn.Heap == nil || s.conn.Heap.Labels[labelHandlers] == "" {
+		return false, false
+	}
+	for _, name := range idleLimits {
+		if s.conn.Heap.Evidence[name] > 0 {
+			return false, true
+		}
+	}
+	return true, true
+}
+
+// queuesInbound reports that most of what a connection keeps was received and
+// waits for the application.
+func queuesInbound(s *subject) bool {
+	return slices.ContainsFunc(s.path, func(step string) bool {
+		return slices.ContainsFunc(inboundQueues, func(q string) bool {
+			rest, ok := strings.CutSuffix(step, q)
+			return ok && (rest == "" || strings.HasSuffix(rest, "."))
+		})
+	})
 }
 
 // ignoresReady reports a sender that goes on although it was told to wait.

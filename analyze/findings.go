@@ -35,8 +35,9 @@ type subject struct {
 	from        State       // at the base; "" when it was not there
 	bytes       amounts
 	holder      string // the last step of the path that keeps most of it
-	reconnected bool   // a live connection to the same peer is there too
-	nobodyEnds  bool   // the base's peer-closed connections are still there
+	path        []string
+	reconnected bool // a live connection to the same peer is there too
+	nobodyEnds  bool // the base's peer-closed connections are still there
 }
 
 func (s *subject) grown() int64 { return s.bytes.bytes.head - s.bytes.bytes.base }
@@ -85,7 +86,10 @@ func (c *comparison) subjects() []*subject {
 		if p.head < 0 {
 			continue
 		}
-		s := &subject{conn: &c.head.Connections[p.head], bytes: c.held[i], holder: top[i], nobodyEnds: nobodyEnds}
+		s := &subject{conn: &c.head.Connections[p.head], bytes: c.held[i], path: top[i], nobodyEnds: nobodyEnds}
+		if n := len(s.path); n > 0 {
+			s.holder = shortStep(s.path[n-1])
+		}
 		if p.base >= 0 {
 			s.from = c.base.Connections[p.base].State
 		}
@@ -95,9 +99,9 @@ func (c *comparison) subjects() []*subject {
 	return all
 }
 
-// mainHolders finds, for each connection pair, the last step of the path that
-// keeps most of its bytes at the head.
-func (c *comparison) mainHolders() []string {
+// mainHolders finds, for each connection pair, the path that keeps most of its
+// bytes at the head.
+func (c *comparison) mainHolders() [][]string {
 	type key struct {
 		pair, holder int
 	}
@@ -108,16 +112,15 @@ func (c *comparison) mainHolders() []string {
 			sums[key{c.headConn[c.head.ByHeap[s.Connection]], s.Holder}] += s.Bytes
 		}
 	}
-	best := make([]string, len(c.connections))
+	best := make([][]string, len(c.connections))
 	most := make([]int64, len(c.connections))
 	for k, bytes := range sums {
 		path := c.head.Snapshot.Heap.Holders[k.holder].Path
 		if len(path) == 0 {
 			continue
 		}
-		name := shortStep(path[len(path)-1])
-		if bytes > most[k.pair] || (bytes == most[k.pair] && name < best[k.pair]) {
-			best[k.pair], most[k.pair] = name, bytes
+		if bytes > most[k.pair] || (bytes == most[k.pair] && slices.Compare(path, best[k.pair]) < 0) {
+			best[k.pair], most[k.pair] = path, bytes
 		}
 	}
 	return best

@@ -49,6 +49,10 @@ var connectionRules = []connectionRule{
 				ops, ok := s.evidence(evidenceInterestOps)
 				return ok && ops == 0
 			})
+			e = countIf(e, all, "have their input shut down in the JVM already: the end was read", "heap: SocketChannelImpl.isInputClosed", func(s *subject) bool {
+				closed, ok := s.evidence(evidenceInputClosed)
+				return ok && closed != 0
+			})
 			return countIf(e, all, "have auto-read switched off", "heap: DefaultChannelConfig.autoRead", func(s *subject) bool {
 				on, ok := s.evidence(evidenceAutoRead)
 				return ok && on == 0
@@ -119,6 +123,59 @@ var connectionRules = []connectionRule{
 		disproof: "the queue stops growing at a bound of the program's own",
 	},
 	{
+		cause: CauseNoBackpressure, form: "receiver",
+		applies: func(s *subject) bool {
+			return s.conn.State != StateClosed && s.conn.State != StatePeerClosed && s.bytes.bytes.head > 0 && queuesInbound(s)
+		},
+		title: func(n int) string {
+			return fmt.Sprintf("what the peers of %d %s have sent waits for the application, which does not take it", n, plural(n, "connection"))
+		},
+		severity: stallSeverity,
+		evidence: func(all []*subject) []Evidence {
+			var e []Evidence
+			for _, s := range all {
+				e = append(e, Evidence{Text: fmt.Sprintf("%s: %s received and not taken, in %s%s", s.conn.ID(), units.Bytes(s.bytes.bytes.head), s.holder, method(s)), Source: "heap: reference path from the connection"})
+			}
+			return firstLines(e)
+		},
+		disproof: "the application catches up: the bytes fall again without a restart",
+	},
+	{
+		cause: CauseNoTimeout, form: "deadline",
+		applies: func(s *subject) bool {
+			without, _ := s.evidence(evidenceNoDeadline)
+			return without > 0 && stuck(s.conn.State) && s.bytes.bytes.head >= structuralBytes
+		},
+		title: func(n int) string {
+			return fmt.Sprintf("calls on %d %s that cannot send have no deadline", n, plural(n, "connection"))
+		},
+		severity: stallSeverity,
+		evidence: func(all []*subject) []Evidence {
+			var e []Evidence
+			for _, s := range all {
+				without, _ := s.evidence(evidenceNoDeadline)
+				e = append(e, Evidence{Text: fmt.Sprintf("%s: %d calls without a deadline%s", s.conn.ID(), without, method(s)), Source: "heap: ClientCallImpl.deadlineCancellationFuture"})
+			}
+			return firstLines(e)
+		},
+		disproof: "the application ends the calls by a timer of its own",
+	},
+	{
+		cause: CauseNoKeepalive, form: "stalled",
+		applies: func(s *subject) bool {
+			on, known := s.evidence(evidenceKeepAlive)
+			return known && on == 0 && s.conn.State == StateStalled && s.bytes.bytes.head >= structuralBytes
+		},
+		title: func(n int) string {
+			return fmt.Sprintf("%d %s that cannot send %s no keepalive: a peer that hangs would never be noticed", n, plural(n, "connection"), has(n))
+		},
+		severity: stallSeverity,
+		evidence: func(all []*subject) []Evidence {
+			return countIf([]Evidence{}, all, "have no keepalive manager", "heap: NettyClientHandler.keepAliveManager", func(*subject) bool { return true })
+		},
+		disproof: "the peer is watched in another way",
+	},
+	{
 		cause: CauseNoTimeout, form: "write-stall",
 		applies: func(s *subject) bool {
 			return stuck(s.conn.State) && stuck(s.from) && s.bytes.bytes.head >= structuralBytes
@@ -126,12 +183,7 @@ var connectionRules = []connectionRule{
 		title: func(n int) string {
 			return fmt.Sprintf("%d %s %s been unable to send for the whole time, and nothing ends %s", n, plural(n, "connection"), has(n), it(n))
 		},
-		severity: func(w weight) Severity {
-			if w.grows() {
-				return SeverityWarning
-			}
-			return SeverityNote
-		},
+		severity: stallSeverity,
 		evidence: stateEvidence,
 		disproof: "a write timeout that is longer than the time between the snapshots",
 	},
@@ -233,6 +285,15 @@ func severityByGrowth(w weight) Severity {
 	return SeverityNote
 }
 
+// stallSeverity: what waits is worth a warning while it grows; a slow peer that
+// a bound holds is healthy.
+func stallSeverity(w weight) Severity {
+	if w.grows() {
+		return SeverityWarning
+	}
+	return SeverityNote
+}
+
 // severityOfIdle: an idle connection of a pool is healthy, so only much memory
 // on each makes it more than a note.
 func severityOfIdle(w weight) Severity {
@@ -274,7 +335,10 @@ func stateEvidence(all []*subject) []Evidence {
 	for _, s := range all {
 		e = append(e, Evidence{Text: s.conn.ID() + ": " + s.conn.Reason, Source: "kernel: queues, timers and ages"})
 	}
-	return firstLines(e)
+	return countIf(firstLines(e), all, "have no handler that ends an idle connection (IdleStateHandler, ReadTimeoutHandler, WriteTimeoutHandler)", "heap: handlers of the pipeline", func(s *subject) bool {
+		none, ok := withoutIdleLimit(s)
+		return ok && none
+	})
 }
 
 func closedEvidence(all []*subject) []Evidence {
