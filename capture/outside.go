@@ -52,7 +52,9 @@ func (r *recorder) factsFromOutside() {
 		NativeMemoryTracking: f.Flags["NativeMemoryTracking"],
 		Collections:          snapshot.Known(f.Collections),
 	}
-	jvm.Feature = featureOf(f.Version)
+	if feature := vmstructs.Feature(f.Version); feature > 0 {
+		jvm.Feature = snapshot.Known(feature)
+	}
 	flag := func(name string) snapshot.Optional[int64] {
 		if n, err := strconv.ParseInt(f.Flags[name], 10, 64); err == nil {
 			return snapshot.Known(n)
@@ -67,24 +69,6 @@ func (r *recorder) factsFromOutside() {
 		r.heapRanges = append(r.heapRanges, proc.Range{Start: f.HeapStart, End: f.HeapEnd, Kind: snapshot.MappingJavaHeap})
 	}
 	r.s.JVM = jvm
-}
-
-var (
-	modernVersion = regexp.MustCompile(`^(\d+)[.+-]?`)
-	version8      = regexp.MustCompile(`^25\.\d+-b`) // HotSpot 25 is that of JDK 8
-)
-
-// featureOf tells the JDK's feature number by HotSpot's version.
-func featureOf(version string) snapshot.Optional[int] {
-	if version8.MatchString(version) {
-		return snapshot.Known(8)
-	}
-	if m := modernVersion.FindStringSubmatch(version); m != nil {
-		if n, err := strconv.Atoi(m[1]); err == nil {
-			return snapshot.Known(n)
-		}
-	}
-	return snapshot.Optional[int]{}
 }
 
 // owners reads the heap from outside.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leakscope/leakscope/capture/freeze"
+	"github.com/leakscope/leakscope/capture/vmstructs"
 	"github.com/leakscope/leakscope/snapshot"
 )
 
@@ -26,13 +27,6 @@ const maxStops = 5
 
 var errStops = errors.New("no reading was accepted")
 
-// stopRate is the seconds of a stop for each GiB of the heap, and fixedStop what
-// is added: 4.1 GiB are copied in 0.8 to 1.3 s on two processors.
-const (
-	stopRate  = 0.3
-	fixedStop = 0.02
-)
-
 // hold is a vmstructs.Hold.
 func (p *stops) hold(ctx context.Context, bytes int64) (context.Context, func() error, error) {
 	limit := p.r.options.MaxPause
@@ -40,7 +34,7 @@ func (p *stops) hold(ctx context.Context, bytes int64) (context.Context, func() 
 		return nil, nil, fmt.Errorf("%w in %d stops", errStops, p.count)
 	}
 	if p.count == 0 {
-		estimate := fixedStop + stopRate*float64(bytes)/(1<<30)
+		estimate := vmstructs.CopySeconds(bytes)
 		p.source.EstimateSeconds = snapshot.Known(estimate)
 		if announce := p.r.options.Announce; announce != nil {
 			announce(Estimate{PauseSeconds: estimate, HeapBytes: bytes, Method: "stop", MaxPause: limit})

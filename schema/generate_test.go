@@ -37,6 +37,7 @@ var fromTypes = []written{
 	{"proof", analyze.ProofSchema, "leakscope diff --before --after", analyze.FormatVersion, reflect.TypeFor[analyze.Proof]()},
 	{"snapshot", snapshot.Schema, "manifest.json of a leakscope snapshot", snapshot.FormatVersion, reflect.TypeFor[snapshot.Manifest]()},
 	{"inspection", report.InspectionSchema, "leakscope inspect", report.InspectionVersion, reflect.TypeFor[report.Inspection]()},
+	{"examination", snapshot.ExaminationSchema, "leakscope doctor", snapshot.ExaminationVersion, reflect.TypeFor[snapshot.Examination]()},
 }
 
 // generator describes Go types as JSON Schema does. Descriptions and the values

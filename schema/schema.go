@@ -1,6 +1,7 @@
 // Package schema holds the published JSON Schemas (draft 2020-12) of what
 // leakscope writes and reads: the JSON report, the comparison of two runs, the
-// manifest of a snapshot, the output of inspect, and the policy file.
+// manifest of a snapshot, the output of inspect and of doctor, and the policy
+// file.
 //
 // Nothing flows in; bytes flow out. A published schema is never edited, only
 // added to: a new property raises the minor version of its format, anything
@@ -17,7 +18,7 @@ import (
 var files embed.FS
 
 // names are the schemas by name, in the order help shows them.
-var names = []string{"report", "snapshot", "inspection", "policy", "proof"}
+var names = []string{"report", "snapshot", "inspection", "policy", "proof", "examination"}
 
 // Names lists the schemas.
 func Names() []string { return slices.Clone(names) }

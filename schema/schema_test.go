@@ -321,7 +321,7 @@ func someSnapshot() *snapshot.Snapshot {
 	}
 }
 
-func TestManifestAndInspection(t *testing.T) {
+func TestManifestInspectionAndExamination(t *testing.T) {
 	var archive, inspected bytes.Buffer
 	if err := snapshot.Write(&archive, someSnapshot()); err != nil {
 		t.Fatal(err)
@@ -337,7 +337,16 @@ func TestManifestAndInspection(t *testing.T) {
 	if err := report.InspectJSON(&inspected, "x.lscope", s); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string][]byte{"snapshot": manifest, "inspection": inspected.Bytes()} {
+	var examined bytes.Buffer
+	level := snapshot.Level{Name: "freeze", Command: "leakscope capture --freeze 42", Available: snapshot.AvailableYes, Pause: snapshot.Known(0.1), Signals: snapshot.Known(false)}
+	if err := report.ExaminationJSON(&examined, &snapshot.Examination{
+		Schema: snapshot.ExaminationSchema, FormatVersion: snapshot.ExaminationVersion, Tool: s.Manifest.Tool, Target: s.Manifest.Target,
+		Conditions: []snapshot.Condition{{Name: "memory", State: snapshot.ConditionBlocks, Found: "no", Hint: "yes"}},
+		Levels:     []snapshot.Level{level, {Name: "heap-dump", Available: snapshot.AvailableNo, Reason: "no"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"snapshot": manifest, "inspection": inspected.Bytes(), "examination": examined.Bytes()} {
 		for _, schema := range []*jsonschema.Schema{compiled(t, name), closedSchema(t, name)} {
 			if err := validate(t, schema, text); err != nil {
 				t.Errorf("%s: %v", name, err)

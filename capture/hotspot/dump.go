@@ -89,8 +89,7 @@ func method(feature int) string {
 // An error of the JVM is a [CommandError], which unwraps to the system's error
 // where it names one; a lack of room is a [SpaceError].
 func (j *JVM) DumpHeap(ctx context.Context, o DumpOptions, consume func(context.Context, DumpStream) error) (DumpReport, error) {
-	r := DumpReport{Method: method(o.Feature)}
-	r.Estimate = Estimate{Method: r.Method, PauseSeconds: fixedPause + pauseRates[r.Method]*float64(o.UsedBytes)/(1<<30)}
+	r := DumpReport{Method: method(o.Feature), Estimate: EstimateDump(o.Feature, o.UsedBytes)}
 	// Before anything is made: whether it answers, and to whom.
 	if _, err := j.jcmd(ctx, "VM.version"); err != nil {
 		return r, err

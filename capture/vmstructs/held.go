@@ -121,7 +121,7 @@ type still struct {
 // when it runs again.
 func (t *Target) tryHeld(ctx context.Context, workers int, hold Hold, before state, runs []extent, out *Reading) (*heap.Result, error) {
 	size := total(runs)
-	a, err := newArena(size + size/8 + room)
+	a, err := newArena(CopyBytes(size))
 	if err != nil {
 		return nil, &HoldError{err}
 	}

@@ -86,7 +86,7 @@ and writes no file in it. Exit codes: 0 done, 1 it did not work, 2 wrong usage,
 		return usageError(cmd.CommandPath()+" --help lists the flags", "%w", err)
 	})
 	root.AddCommand(a.captureCommand(), a.diffCommand(), a.checkCommand(), a.runCommand(), a.reportCommand(),
-		a.inspectCommand(), a.explainCommand(), a.schemaCommand(), a.demoCommand(), a.versionCommand())
+		a.inspectCommand(), a.doctorCommand(), a.explainCommand(), a.schemaCommand(), a.demoCommand(), a.versionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	completionNeedsShell(root)
