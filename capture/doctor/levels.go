@@ -3,6 +3,7 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/leakscope/leakscope/capture/hotspot"
 	"github.com/leakscope/leakscope/capture/vmstructs"
@@ -72,7 +73,7 @@ func (p *patient) levels(m *machine) {
 	}
 	if pause, ok := freeze.Pause.Get(); ok && freeze.Available == snapshot.AvailableYes && pause > defaultMaxPause {
 		freeze.Reason = fmt.Sprintf("the limit of %s is shorter than the stop may be", units.Seconds(defaultMaxPause))
-		freeze.Hint = fmt.Sprintf("--max-pause %s", units.Seconds(2*pause))
+		freeze.Hint = "--max-pause " + time.Duration(2*pause*float64(time.Second)).Round(100*time.Millisecond).String()
 	}
 	if m.attach != nil && !errors.Is(m.attach, hotspot.ErrNoListener) {
 		refuse(&dump, m.attach, attachHint(m.attach, p))
