@@ -31,7 +31,11 @@ func (j *jvm) loadFields(ks []*klass) error {
 	for _, k := range ks {
 		for steps := 0; k != nil && !k.loaded && steps < maxSupers; steps++ {
 			k.loaded = true
-			if k.helper >= 0 && k.fields != 0 && k.pool != 0 {
+			switch {
+			case k.helper < 0: // an array
+			case k.fields == 0 || k.pool == 0:
+				return fmt.Errorf("the class %s has no fields yet, or no more", j.classes[k.id].Name)
+			default:
 				todo = append(todo, k)
 			}
 			k = j.byPlace[k.super]

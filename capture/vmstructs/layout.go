@@ -144,11 +144,11 @@ func newLayout(r *reader, t *tables) (*layout, error) {
 
 	l.resolveThreads(r, f)
 	l.resolveFlags(r, f)
-	if r.err != nil {
-		return nil, r.err
-	}
 	if err := errors.Join(f.missing...); err != nil {
 		return nil, err
+	}
+	if r.err != nil {
+		return nil, r.err
 	}
 	if k.size == 0 || k.size > 4096 || l.poolHeader == 0 || l.poolHeader > 4096 || l.mirrorKlass > 4096 || l.mirrorSize > 4096 || l.mirrorStatics > 4096 {
 		return nil, fmt.Errorf("%w: the sizes in the tables of this JVM make no sense", ErrUnsupported)

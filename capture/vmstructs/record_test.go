@@ -150,9 +150,8 @@ func (r *recording) strip(t *testing.T, j *jvm, runs []extent) {
 		k.higherDimension, k.itableLen, k.oopMapSize, k.constants, k.javaFields, k.fieldStream, k.fieldsCount,
 	}
 	for _, class := range j.klasses {
-		if cut(j.classes[class.id].Name) {
-			r.clear(class.address+k.javaFields, class.address+k.javaFields+8)
-			r.clear(class.address+k.fieldStream, class.address+k.fieldStream+8)
+		if at := class.address + k.javaFields + k.fieldStream; class.helper >= 0 && cut(j.classes[class.id].Name) {
+			binary.LittleEndian.PutUint64(r.pages[at&^(pageSize-1)][at%pageSize:], j.byPlace[l.objectKlass].fields) // none
 			r.clear(class.address+k.fieldsCount, class.address+k.fieldsCount+2)
 		}
 		for at := uint64(0); at < k.size; at++ {

@@ -2,6 +2,7 @@ package vmstructs
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func isFatal(err error) bool {
 // readTables reads the tables of a libjvm.so.
 func readTables(l *library) (*tables, error) {
 	t := &tables{types: map[string]vmType{}, fields: map[string]vmField{}, constants: map[string]int64{}}
-	err := errors.Join(
+	err := cmp.Or(
 		l.table("gHotSpotVMTypes", "gHotSpotVMTypeEntry", []string{"TypeName", "SuperclassName"}, []string{"Size"}, func(names []string, v []uint64) {
 			t.types[names[0]] = vmType{super: names[1], size: v[0]}
 		}),

@@ -1,0 +1,325 @@
+package vmstructs
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// set returns the image with a word, or what fits of it into its page, changed.
+func (m *image) set(t testing.TB, address, value uint64) *image {
+	t.Helper()
+	at := address &^ (pageSize - 1)
+	page, ok := m.pages[at]
+	if !ok {
+		t.Fatalf("0x%x is not in the image", address)
+	}
+	c := &image{mappings: m.mappings, pages: maps.Clone(m.pages), fault: m.fault}
+	c.pages[at] = slices.Clone(page)
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], value)
+	copy(c.pages[at][address%pageSize:], b[:])
+	return c
+}
+
+// exactOrError reads an image and accepts what the undamaged one gives, and any
+// error, but no other result.
+func exactOrError(t testing.TB, m *image, truth []string) error {
+	t.Helper()
+	target, err := m.open()
+	if err != nil {
+		return err
+	}
+	// Two tries, more or less.
+	reading, err := target.Read(t.Context(), Options{Budget: 100 * time.Millisecond, Workers: 1})
+	if (err == nil) != (reading.Heap != nil) {
+		t.Errorf("a heap: %t, with the error %v", reading.Heap != nil, err)
+	}
+	if err == nil {
+		if diff := cmp.Diff(truth, rows(reading.Heap)); diff != "" {
+			t.Errorf("accepted another result:\n%.500s", diff)
+		}
+	}
+	return err
+}
+
+// TestReadsFail has one read after another fail once: the try is thrown away
+// and the next one is exact. An error that got lost on the way would shorten
+// the result.
+func TestReadsFail(t *testing.T) {
+	for _, name := range images {
+		t.Run(name, func(t *testing.T) {
+			m, truth := loadImage(t, name), loadTruth(t, name)
+			if err := exactOrError(t, m, truth); err != nil {
+				t.Fatal(err)
+			}
+			calls := m.cost().Calls
+			again, failed := 0, 0
+			for n := int64(1); n <= calls; n += max(1, calls/41) {
+				c := &image{mappings: m.mappings, pages: m.pages}
+				c.fault = func(call int64, _ span, read func() error) error {
+					if call == n {
+						return io.ErrUnexpectedEOF
+					}
+					return read()
+				}
+				if err := exactOrError(t, c, truth); err == nil {
+					again++
+				} else {
+					failed++
+				}
+				if t.Failed() {
+					t.Fatalf("call %d of %d failed", n, calls)
+				}
+			}
+			t.Logf("%d calls, %d tried again, %d failed", calls, again, failed)
+			if again < failed {
+				t.Errorf("%d were tried again, %d failed", again, failed)
+			}
+		})
+	}
+}
+
+// TestCollections has collections run while an image is read.
+func TestCollections(t *testing.T) {
+	name := images[0]
+	m, truth := loadImage(t, name), loadTruth(t, name)
+	target, err := m.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := target.j.layout
+	for _, test := range []struct {
+		name   string
+		active func(n int) bool   // at the n-th look at the flag
+		count  func(n int) uint32 // at the n-th look at the counter
+		tries  int                // 0: never accepted
+		reason string
+	}{
+		{"never", func(int) bool { return false }, func(int) uint32 { return 3 }, 1, ""},
+		{"one that goes on", func(int) bool { return true }, func(int) uint32 { return 3 }, 0, "a collection was running"},
+		{"one that ends", func(n int) bool { return n < 3 }, func(int) uint32 { return 3 }, 4, "a collection was running"},
+		{"ever more", func(int) bool { return false }, func(n int) uint32 { return uint32(n) }, 0, "a collection was running"},
+		{"one in each", func(int) bool { return false }, func(n int) uint32 { return uint32(n / 2) }, 0, "a collection ran meanwhile"},
+		{"one in the first", func(int) bool { return false }, func(n int) uint32 { return uint32(min(n/2, 1)) }, 2, "a collection ran meanwhile"},
+		// It begins after the flag was read and before the counter is.
+		{"one between flag and counter", func(int) bool { return false }, func(n int) uint32 { return uint32(min(n, 1)) }, 2, "a collection was running"},
+		{"one at the end", func(n int) bool { return n == 1 }, func(int) uint32 { return 3 }, 2, "a collection ran meanwhile"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			flags, counts := 0, 0
+			c := &image{mappings: m.mappings, pages: m.pages}
+			c.fault = func(_ int64, s span, read func() error) error {
+				switch s.address {
+				case l.gcActive:
+					clear(s.into)
+					if test.active(flags) {
+						s.into[0] = 1
+					}
+					flags++
+				case l.collections:
+					binary.LittleEndian.PutUint32(s.into, test.count(counts))
+					counts++
+				default:
+					return read()
+				}
+				return nil
+			}
+			target, err := c.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			flags, counts = 0, 0
+			reading, err := target.Read(t.Context(), Options{Budget: 300 * time.Millisecond, Workers: 1})
+			switch {
+			case test.tries == 0:
+				if !errors.Is(err, ErrUnstable) || reading.Heap != nil || reading.Tries < 3 || !strings.Contains(err.Error(), test.reason) {
+					t.Errorf("%d tries, %v", reading.Tries, err)
+				}
+			case err != nil || reading.Tries != test.tries:
+				t.Errorf("%d tries, want %d: %v, %q", reading.Tries, test.tries, err, reading.Rejected)
+			default:
+				if diff := cmp.Diff(truth, rows(reading.Heap)); diff != "" {
+					t.Error(diff)
+				}
+			}
+			for _, reason := range reading.Rejected {
+				if reason != test.reason {
+					t.Errorf("rejected for %q, want %q", reason, test.reason)
+				}
+			}
+		})
+	}
+}
+
+// TestTables damages what libjvm.so says of itself.
+func TestTables(t *testing.T) {
+	for _, name := range images {
+		t.Run(name, func(t *testing.T) {
+			m, truth := loadImage(t, name), loadTruth(t, name)
+			target, err := m.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, table := range []string{"Structs", "Types", "IntConstants", "LongConstants"} {
+				entry := map[string]string{"Structs": "StructEntry", "Types": "TypeEntry", "IntConstants": "IntConstantEntry", "LongConstants": "LongConstantEntry"}[table]
+				variables := map[string][]uint64{
+					"gHotSpotVM" + table:                 {0, 8, 0xffff_ffff_ffff_ff00, 1 << 46, target.j.lib.base},
+					"gHotSpotVM" + entry + "ArrayStride": {0, 1, 7, 1 << 40, 0xffff_ffff_ffff_ffff},
+				}
+				if table != "IntConstants" && table != "LongConstants" {
+					variables["gHotSpotVM"+entry+"TypeNameOffset"] = []uint64{1 << 20, 0xffff_ffff_ffff_ffff}
+				}
+				for symbol, values := range variables {
+					at, ok := target.j.lib.symbol(symbol)
+					if !ok {
+						t.Fatalf("no symbol %s", symbol)
+					}
+					for _, value := range values {
+						if err := exactOrError(t, m.set(t, at, value), truth); err == nil {
+							t.Errorf("read with %s = 0x%x", symbol, value)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestNamesMissing takes the name of one field of the tables after another away.
+func TestNamesMissing(t *testing.T) {
+	for _, name := range images {
+		t.Run(name, func(t *testing.T) {
+			m, truth := loadImage(t, name), loadTruth(t, name)
+			target, err := m.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			missed := 0
+			fields := slices.DeleteFunc(slices.Sorted(maps.Keys(target.j.tables.fields)), func(full string) bool {
+				typ, _, _ := strings.Cut(full, "::")
+				return !needed[typ]
+			})
+			for i := 0; i < len(fields); i += 3 { // every one: about 10 s
+				full := fields[i]
+				_, field, _ := strings.Cut(full, "::")
+				c := m.without(t, field)
+				if err := exactOrError(t, c, truth); err != nil {
+					missed++
+					if !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrNotHotSpot) && !errors.Is(err, ErrUnstable) {
+						t.Errorf("without %s: %v", full, err)
+					}
+				}
+				if t.Failed() {
+					t.Fatalf("without %s", full)
+				}
+			}
+			if t.Logf("%d of %d fields are needed", missed, len(fields)/3); missed < 8 {
+				t.Errorf("%d of %d fields are needed", missed, len(fields)/3)
+			}
+		})
+	}
+}
+
+// needed are types whose fields a reading asks for.
+var needed = map[string]bool{}
+
+func init() {
+	for _, t := range strings.Fields("Klass InstanceKlass ArrayKlass Symbol ConstantPool CollectedHeap Universe CompressedOops CompressedKlassPointers JVMFlag " +
+		"Thread JavaThread ThreadLocalAllocBuffer ThreadsSMRSupport ThreadsList JavaFrameAnchor java_lang_Class vmClasses Generation DefNewGeneration TenuredGeneration " +
+		"ContiguousSpace Space SerialHeap GenCollectedHeap G1CollectedHeap G1HeapRegion HeapRegion G1HeapRegionManager HeapRegionManager G1HeapRegionTable G1HeapRegionType") {
+		needed[t] = true
+	}
+}
+
+// without returns the image with a C string changed wherever it stands.
+func (m *image) without(t testing.TB, text string) *image {
+	t.Helper()
+	c := &image{mappings: m.mappings, pages: maps.Clone(m.pages)}
+	word := "\x00" + text + "\x00"
+	for at, page := range m.pages {
+		if in, ok := m.mapped(at); !ok || in.path == "" {
+			continue
+		}
+		for i := strings.Index(string(page), word); i >= 0; {
+			page = slices.Clone(page)
+			page[i+1] ^= 1
+			c.pages[at] = page
+			i = strings.Index(string(page), word)
+		}
+	}
+	return c
+}
+
+// TestStructures damages what the JVM keeps of classes, threads and the heap.
+func TestStructures(t *testing.T) {
+	for _, name := range images {
+		t.Run(name, func(t *testing.T) {
+			m, truth := loadImage(t, name), loadTruth(t, name)
+			target, err := m.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := target.Read(t.Context(), Options{}); err != nil {
+				t.Fatal(err)
+			}
+			j := target.j
+			k := &j.layout.klass
+			class := map[string]uint64{}
+			for _, c := range j.klasses {
+				class[j.classes[c.id].Name] = c.address
+			}
+			runs, err := j.extents()
+			if err != nil {
+				t.Fatal(err)
+			}
+			object, buffer, session := class["java.lang.Object"], class["java.nio.DirectByteBuffer"], class["Owners$Session"]
+			list := j.layout.threads
+			array := j.r.u64(list.list)
+			header := uint64(8)
+			if j.layout.compactHeaders {
+				header = 0
+			}
+			damaged := map[string][2]uint64{
+				"an odd class":                     {object + k.subklass, object + 3},
+				"a class in the heap":              {object + k.subklass, runs[0].start},
+				"a class nowhere":                  {object + k.subklass, 8},
+				"a class list with a ring":         {object + k.sibling, session},
+				"a superclass of itself":           {buffer + k.super, buffer},
+				"superclasses in a ring":           {object + k.super, buffer},
+				"objects of no size":               {buffer + k.layoutHelper, 1},
+				"objects of 2 GB":                  {buffer + k.layoutHelper, 0x7fff_fff8},
+				"objects of 8 bytes":               {buffer + k.layoutHelper, 8},
+				"arrays of 2^63 bytes an element":  {class["byte[]"] + k.layoutHelper, 0xc010_003f},
+				"arrays without a header":          {class["byte[]"] + k.layoutHelper, 0xc000_0000},
+				"references of 1 byte":             {class["java.lang.Object[]"] + k.layoutHelper, 0x8010_0000},
+				"a vtable of 2^31 words":           {buffer + k.vtableLen, 0x7fff_ffff},
+				"a table of fields nowhere":        {buffer + k.javaFields + k.fieldStream, 1 << 46},
+				"no constants":                     {buffer + k.constants, 0},
+				"a constant pool in the heap":      {buffer + k.constants, runs[0].start},
+				"a name nowhere":                   {session + k.name, 16},
+				"a class without a mirror":         {session + k.mirror, 1 << 45},
+				"a million threads":                {array + list.length, 1 << 20},
+				"no threads":                       {array + list.array, 0},
+				"a list of threads nowhere":        {list.list, 1 << 45},
+				"a class of a heap object nowhere": {runs[0].start + header, 0xffff_ffff_ffff_ffff},
+			}
+			for _, what := range slices.Sorted(maps.Keys(damaged)) {
+				place := damaged[what]
+				started := time.Now()
+				err := exactOrError(t, m.set(t, place[0], place[1]), truth)
+				if err == nil && what != "a class list with a ring" {
+					t.Errorf("%s: accepted", what)
+				}
+				t.Logf("%s: %v (%v)", what, err, time.Since(started).Round(time.Millisecond))
+			}
+		})
+	}
+}
