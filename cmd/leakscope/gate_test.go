@@ -206,8 +206,12 @@ func TestWithheldEvidence(t *testing.T) {
 			t.Run(scenario+"/"+source, func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
-				for _, withheld := range withheldAs {
+				for n, withheld := range withheldAs {
 					for side := range 2 {
+						both := withheld == snapshot.StatusDenied || withheld == snapshot.StatusPartial
+						if !both && (side != n%2 || scenario != "echo") {
+							continue // one side each tells
+						}
 						paths := pair(scenario)
 						s, err := snapshot.ReadFile(paths[side])
 						if err != nil {
@@ -238,6 +242,9 @@ func TestWithheldEvidence(t *testing.T) {
 							case full[id] == policy.StatusPass && status == policy.StatusFail && source != snapshot.SourceProc:
 								t.Errorf("%s: rule %s fails for missing evidence", where, id)
 							}
+						}
+						if !both || side == 0 {
+							continue
 						}
 						// The built-in policy looks at heap and connections.
 						built, code := judge(t, paths)
