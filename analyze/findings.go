@@ -19,12 +19,13 @@ const (
 	CauseNoRelease      = "no-release"
 	CausePendingGC      = "pending-gc"
 	CauseNearLimit      = "near-limit"
+	CauseLimitTooLow    = "limit-too-low"
 )
 
 // Causes lists every cause, sorted.
 func Causes() []string {
 	return []string{
-		CauseNearLimit, CauseNoBackpressure, CauseNoKeepalive, CauseNoRelease,
+		CauseLimitTooLow, CauseNearLimit, CauseNoBackpressure, CauseNoKeepalive, CauseNoRelease,
 		CauseNoTermination, CauseNoTimeout, CausePendingGC,
 	}
 }

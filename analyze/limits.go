@@ -87,16 +87,31 @@ func (c *comparison) limitFindings(r *Result) []Finding {
 		default:
 			continue
 		}
-		f := Finding{
-			ID: CauseNearLimit + "//" + l.name, Cause: CauseNearLimit,
-			Title: "the " + l.name + " is near", Severity: severity, Confidence: Exact, States: []State{}, Bytes: d,
-			Evidence: []Evidence{{Text: text, Source: l.source}},
-			Disproof: "the growth levels off below the limit",
+		cause, title, disproof := CauseNearLimit, "the "+l.name+" is near", "the growth levels off below the limit"
+		if c.rests(r, l, d) {
+			// The load as it is needs nearly all of it: nothing leaks into it.
+			cause, title, disproof = CauseLimitTooLow, "the "+l.name+" is low for what is steadily in use", "the use grows in later snapshots, or falls under the same load"
+			severity = SeverityWarning
 		}
-		f.Remedy, f.Verify = remedy(CauseNearLimit, "", "")
+		f := Finding{
+			ID: cause + "//" + l.name, Cause: cause,
+			Title: title, Severity: severity, Confidence: Exact, States: []State{}, Bytes: d,
+			Evidence: []Evidence{{Text: text, Source: l.source}},
+			Disproof: disproof,
+		}
+		f.Remedy, f.Verify = remedy(cause, "", "")
 		all = append(all, f)
 	}
 	return all
+}
+
+// rests reports that what counts against a limit is known not to grow.
+func (c *comparison) rests(r *Result, l limit, d Delta) bool {
+	if shape, ok := shapeOf(r, "counter", l.series); ok {
+		return shape != Rising && shape != Undecided
+	}
+	net, ok := growth(d)
+	return ok && net <= c.options.noise(d.Base.Or(0))
 }
 
 // timeLeft says when the limit is reached at the present rate, and whether

@@ -71,6 +71,7 @@ var adviceTable = []advice{
 	{CauseNoRelease, "", "grpc", "drop stubs and observers with their channel; shutdownNow() the channel that is replaced", "state closed holds no bytes"},
 	{CauseNoRelease, "", "", "drop the session, and with it its buffers, wherever the channel is closed", "state closed holds no bytes"},
 	{CausePendingGC, "", "", "nothing where there is room; else set -XX:MaxDirectMemorySize, so that the JDK collects in time, and do not disable explicit collections", "leakscope capture --heap --live: the bytes are gone after a collection"},
+	{CauseLimitTooLow, "", "", "raise the limit (-XX:MaxDirectMemorySize, -Dio.netty.maxDirectMemory, or the container's), or give the same load less: smaller pools (-Dio.netty.allocator.numDirectArenas, maxOrder), fewer connections, smaller buffers", "the same load uses less than four fifths of the limit"},
 	{CauseNearLimit, "", "", "fix what grows (see the other findings), or raise the limit: -XX:MaxDirectMemorySize, -Dio.netty.maxDirectMemory, or the container's", "the head room stays under the same load"},
 }
 

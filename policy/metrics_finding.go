@@ -92,7 +92,7 @@ const keyBytes = "bytes.head"
 // memory figures, and where that cause is asked for by name, all of them and the
 // JVM's flags.
 func (in *reading) limitGaps(causes []*selector) []string {
-	if !selected(causes, analyze.CauseNearLimit) {
+	if !selected(causes, analyze.CauseNearLimit) && !selected(causes, analyze.CauseLimitTooLow) {
 		return nil
 	}
 	var all []string
