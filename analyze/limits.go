@@ -14,6 +14,9 @@ type limit struct {
 	series       string // as in Trend.Key of a counter; "" when it has none
 }
 
+// cgroupSeries is the container's memory use among the trends of counters.
+const cgroupSeries = "cgroup"
+
 // limitsOf lists the limits that a snapshot knows with their use.
 func limitsOf(s *snapshot.Snapshot) []limit {
 	var all []limit
@@ -30,7 +33,7 @@ func limitsOf(s *snapshot.Snapshot) []limit {
 	if s.Memory != nil {
 		all = append(all, limit{
 			name: "container memory limit", source: "cgroup",
-			used: s.Memory.CgroupUsedBytes, bound: s.Memory.CgroupLimitBytes, series: "cgroup",
+			used: s.Memory.CgroupUsedBytes, bound: s.Memory.CgroupLimitBytes, series: cgroupSeries,
 		})
 	}
 	return all

@@ -299,6 +299,11 @@ func (a *Attribution) eachFigure(add func(of, key string, bytes int64)) {
 			add("counter", counter.name, v)
 		}
 	}
+	if a.Snapshot.Memory != nil {
+		if v, ok := a.Snapshot.Memory.CgroupUsedBytes.Get(); ok {
+			add("counter", cgroupSeries, v)
+		}
+	}
 }
 
 // inUse reports whether something retains an allocation, rather than that it is
