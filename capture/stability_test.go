@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 	if hotspot.Watchdog() || freeze.Holder() {
 		return
 	}
+	if file := os.Getenv(mapsFile); file != "" {
+		pretend(file)
+		return
+	}
 	os.Exit(m.Run())
 }
 
