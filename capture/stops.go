@@ -22,15 +22,16 @@ type stops struct {
 }
 
 // maxStops bounds the stops of one capture: a copy can be refused too, when the
-// target was stopped in the middle of a collection or of making an object.
-const maxStops = 5
+// target was stopped in the middle of a collection or of making an object. All
+// together they take no longer than the limit of one, but for the last.
+const maxStops = 20
 
 var errStops = errors.New("no reading was accepted")
 
 // hold is a vmstructs.Hold.
 func (p *stops) hold(ctx context.Context, bytes int64) (context.Context, func() error, error) {
 	limit := p.r.options.MaxPause
-	if p.count == maxStops {
+	if p.count == maxStops || p.total >= limit {
 		return nil, nil, fmt.Errorf("%w in %d stops", errStops, p.count)
 	}
 	if p.count == 0 {

@@ -147,20 +147,20 @@ func (t *Target) tryHeld(ctx context.Context, workers int, hold Hold, before sta
 	return result, g.accept(result)
 }
 
-// copyHeap copies the heap and the stacks of a target that stands still. Where
-// a collection has run since before, or stopped in the middle, what was read of
-// its classes may lead to the wrong place.
+// copyHeap copies the heap and the stacks of a target that stands still, but not
+// in the middle of a collection. One that ran since before moved the mirrors of
+// the classes that were read then.
 func (t *Target) copyHeap(ctx context.Context, workers int, before state, a *arena) (*still, error) {
 	j := t.j
 	if err := t.refresh(); err != nil { // memory that was touched since is there now
 		return nil, err
 	}
 	now, err := j.quiet()
-	switch {
-	case err != nil:
+	if err == nil && now != before {
+		err = j.readMirrors()
+	}
+	if err != nil {
 		return nil, err
-	case now != before:
-		return nil, errMoved
 	}
 	s := &still{memory: &copied{memory: j.r.memory}}
 	if s.runs, err = j.extents(); err != nil {

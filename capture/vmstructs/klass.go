@@ -152,12 +152,25 @@ func (l *layout) sensible(helper int32) bool {
 	}
 }
 
-// addClasses reads names, mirrors and oop maps of classes and numbers them.
-func (j *jvm) addClasses(ks []*klass) error {
-	names, err := j.symbols(ks, func(k *klass) uint64 { return k.symbol })
-	if err != nil {
-		return fmt.Errorf("names of classes: %w", err)
+// readMirrors reads again where the mirrors of all classes are: a collection
+// moves them.
+func (j *jvm) readMirrors() error {
+	slots := make([]uint64, len(j.klasses))
+	for i, k := range j.klasses {
+		slots[i] = k.address + j.layout.klass.mirror
 	}
+	words, err := j.words(slots)
+	if err != nil {
+		return fmt.Errorf("mirrors of classes: %w", err)
+	}
+	for i, k := range j.klasses {
+		k.mirror = words[i]
+	}
+	return j.resolveMirrors(j.klasses)
+}
+
+// resolveMirrors follows the handles of mirrors, where a class has a handle.
+func (j *jvm) resolveMirrors(ks []*klass) error {
 	if j.layout.klass.mirrorIsHandle {
 		raw := make([]byte, 8*len(ks))
 		var spans []span
@@ -175,6 +188,18 @@ func (j *jvm) addClasses(ks []*klass) error {
 				k.mirror = j.layout.decode(k.mirror)
 			}
 		}
+	}
+	return nil
+}
+
+// addClasses reads names, mirrors and oop maps of classes and numbers them.
+func (j *jvm) addClasses(ks []*klass) error {
+	names, err := j.symbols(ks, func(k *klass) uint64 { return k.symbol })
+	if err != nil {
+		return fmt.Errorf("names of classes: %w", err)
+	}
+	if err := j.resolveMirrors(ks); err != nil {
+		return err
 	}
 	if err := j.readOopMaps(ks); err != nil {
 		return fmt.Errorf("oop maps: %w", err)
