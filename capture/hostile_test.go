@@ -1,6 +1,7 @@
 package capture_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -176,6 +177,69 @@ func TestTargetChanges(t *testing.T) {
 				group.Wait()
 				_ = syscall.Kill(p.PID, syscall.SIGCONT)
 			})
+		}
+	}
+}
+
+// TestTargetExecs has a program that runs a JVM become another one while it is
+// read: the memory that was found is gone, the pid and the start time are not.
+func TestTargetExecs(t *testing.T) {
+	home := scenario.Required(t).Home
+	program := filepath.Join(t.TempDir(), "execs")
+	gcc := exec.Command("gcc", "-o", program, "testdata/execs.c", "-I"+home+"/include", "-I"+home+"/include/linux",
+		"-L"+home+"/lib/server", "-ljvm", "-Wl,-rpath,"+home+"/lib/server")
+	if out, err := gcc.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s: run scripts/test-prereqs.sh", err, out)
+	}
+	for _, wait := range []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond} {
+		for _, pause := range []time.Duration{0, 20 * time.Second} {
+			cmd := exec.Command(program, "/bin/cat")
+			stdin, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewReader(stdout)
+			if line, err := lines.ReadString('\n'); line != "READY\n" {
+				t.Fatal(line, err)
+			}
+			if s := run(t, capture.Options{PID: cmd.Process.Pid}); s.Heap == nil || len(s.Heap.Allocations) < 10 {
+				t.Errorf("before: %+v", sourceOf(t, s, snapshot.SourceVMStructs))
+			}
+			var group sync.WaitGroup
+			group.Go(func() {
+				time.Sleep(wait)
+				_, _ = stdin.Write([]byte("x"))
+			})
+			within(t, func() {
+				for range 3 {
+					s, err := capture.Run(t.Context(), capture.Options{PID: cmd.Process.Pid, Budget: time.Second, MaxPause: pause})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if h := s.Heap; h != nil && len(h.Allocations) < 10 {
+						t.Errorf("accepted: %+v", h.Allocations)
+					}
+				}
+			})
+			group.Wait()
+			if _, err := stdin.Write([]byte("alive\n")); err != nil {
+				t.Error(err)
+			}
+			if line, err := lines.ReadString('\n'); line != "alive\n" {
+				t.Errorf("it says %q, %v", line, err)
+			}
+			_ = stdin.Close()
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("the program did not survive it: %v", err)
+			}
 		}
 	}
 }
