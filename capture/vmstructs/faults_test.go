@@ -96,66 +96,76 @@ func TestCollections(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := target.j.layout
-	for _, test := range []struct {
-		name   string
-		active func(n int) bool   // at the n-th look at the flag
-		count  func(n int) uint32 // at the n-th look at the counter
-		tries  int                // 0: never accepted
-		reason string
-	}{
-		{"never", func(int) bool { return false }, func(int) uint32 { return 3 }, 1, ""},
-		{"one that goes on", func(int) bool { return true }, func(int) uint32 { return 3 }, 0, "a collection was running"},
-		{"one that ends", func(n int) bool { return n < 3 }, func(int) uint32 { return 3 }, 4, "a collection was running"},
-		{"ever more", func(int) bool { return false }, func(n int) uint32 { return uint32(n) }, 0, "a collection was running"},
-		{"one in each", func(int) bool { return false }, func(n int) uint32 { return uint32(n / 2) }, 0, "a collection ran meanwhile"},
-		{"one in the first", func(int) bool { return false }, func(n int) uint32 { return uint32(min(n/2, 1)) }, 2, "a collection ran meanwhile"},
-		// It begins after the flag was read and before the counter is.
-		{"one between flag and counter", func(int) bool { return false }, func(n int) uint32 { return uint32(min(n, 1)) }, 2, "a collection was running"},
-		{"one at the end", func(n int) bool { return n == 1 }, func(int) uint32 { return 3 }, 2, "a collection ran meanwhile"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			flags, counts := 0, 0
-			c := &image{mappings: m.mappings, pages: m.pages}
-			c.fault = func(_ int64, s span, read func() error) error {
-				switch s.address {
-				case l.gcActive:
-					clear(s.into)
-					if test.active(flags) {
-						s.into[0] = 1
-					}
-					flags++
-				case l.collections:
-					binary.LittleEndian.PutUint32(s.into, test.count(counts))
-					counts++
-				default:
-					return read()
+	const running, ran = "a collection was running", "a collection ran meanwhile"
+	// read reads the image; active and count say what the n-th look at the flag
+	// and at the counter finds.
+	read := func(t *testing.T, active func(n int) bool, count func(n int) uint32) (reading *Reading, flags, counts int, err error) {
+		c := &image{mappings: m.mappings, pages: m.pages}
+		target, err := c.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.fault = func(_ int64, s span, read func() error) error {
+			switch s.address {
+			case l.gcActive:
+				clear(s.into)
+				if active(flags) {
+					s.into[0] = 1
 				}
-				return nil
-			}
-			target, err := c.open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			flags, counts = 0, 0
-			reading, err := target.Read(t.Context(), Options{Budget: 300 * time.Millisecond, Workers: 1})
-			switch {
-			case test.tries == 0:
-				if !errors.Is(err, ErrUnstable) || reading.Heap != nil || reading.Tries < 3 || !strings.Contains(err.Error(), test.reason) {
-					t.Errorf("%d tries, %v", reading.Tries, err)
-				}
-			case err != nil || reading.Tries != test.tries:
-				t.Errorf("%d tries, want %d: %v, %q", reading.Tries, test.tries, err, reading.Rejected)
+				flags++
+			case l.collections:
+				binary.LittleEndian.PutUint32(s.into, count(counts))
+				counts++
 			default:
-				if diff := cmp.Diff(truth, rows(reading.Heap)); diff != "" {
-					t.Error(diff)
-				}
+				return read()
 			}
-			for _, reason := range reading.Rejected {
-				if reason != test.reason {
-					t.Errorf("rejected for %q, want %q", reason, test.reason)
-				}
+			return nil
+		}
+		reading, err = target.Read(t.Context(), Options{Budget: 300 * time.Millisecond, Workers: 1})
+		return reading, flags, counts, err
+	}
+	never, once := func(int) bool { return false }, func(int) uint32 { return 1 }
+	exact := func(t *testing.T, tries int, active func(n int) bool, count func(n int) uint32) (flags, counts int) {
+		t.Helper()
+		reading, flags, counts, err := read(t, active, count)
+		if err != nil || reading.Tries != tries {
+			t.Fatalf("%d tries, want %d: %v, %q", reading.Tries, tries, err, reading.Rejected)
+		}
+		if diff := cmp.Diff(truth, rows(reading.Heap)); diff != "" {
+			t.Error(diff)
+		}
+		for _, reason := range reading.Rejected {
+			if reason != running && reason != ran {
+				t.Errorf("rejected for %q", reason)
 			}
-		})
+		}
+		return flags, counts
+	}
+	flags, counts := exact(t, 1, never, once)
+	t.Logf("%d looks at the flag, %d at the counter", flags, counts)
+	if flags < 5 || counts < 5 {
+		t.Fatal("too few to see anything")
+	}
+	// One collection, seen at one look after another: at the first, in the
+	// middle, at the last.
+	for n := flags - 1; n >= 0; n -= 7 {
+		exact(t, 2, func(at int) bool { return at == n }, once)
+	}
+	for n := counts - 1; n > 0; n -= 7 { // all of it was before the first look
+		exact(t, 2, never, func(at int) uint32 { return uint32(min(at/n, 1)) })
+	}
+	for what, always := range map[string]struct {
+		active func(int) bool
+		count  func(int) uint32
+	}{
+		"one that goes on": {func(int) bool { return true }, once},
+		"ever more":        {never, func(n int) uint32 { return uint32(n) }},
+		"one in each try":  {never, func(n int) uint32 { return uint32(n / 2) }},
+	} {
+		reading, _, _, err := read(t, always.active, always.count)
+		if !errors.Is(err, ErrUnstable) || reading.Heap != nil || reading.Tries < 3 {
+			t.Errorf("%s: %d tries, %v", what, reading.Tries, err)
+		}
 	}
 }
 

@@ -25,7 +25,6 @@ type graph struct {
 	nodes   []uint64 // address by Node
 	classOf []heap.ClassID
 	index   addressIndex
-	skipped int64 // bytes of the heap that were no known object
 	objects int64
 	mirrors map[heap.Node]*klass
 	longest uint64 // array whose elements are read; 0: no bound
@@ -175,8 +174,7 @@ func (g *graph) Objects(classes []heap.ClassID) ([]heap.Node, error) {
 	for _, c := range classes {
 		wanted[c] = true
 	}
-	found, skipped, err := g.j.newSweep(wanted).run(g.ctx, g.j, g.runs, g.workers)
-	g.skipped = skipped
+	found, err := g.j.newSweep(wanted).run(g.ctx, g.j, g.runs, g.workers)
 	if err != nil {
 		return nil, err
 	}
@@ -389,6 +387,9 @@ func (g *graph) SkipArraysAbove(length int) { g.longest = uint64(length) }
 func (g *graph) References(nodes []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) error {
 	const most = 1 << 16
 	for len(nodes) > 0 {
+		if err := g.j.moved(); err != nil {
+			return err
+		}
 		n := g.batch(nodes[:min(len(nodes), most)])
 		if err := g.references(nodes[:n], yield); err != nil {
 			return err
@@ -547,7 +548,7 @@ func (g *graph) Referrers(set []heap.Node, yield func(from heap.Node, field int3
 	for _, n := range set {
 		w.lookFor(g.j.layout, g.nodes[n], n)
 	}
-	found, _, err := w.run(g.ctx, g.j, g.runs, g.workers)
+	found, err := w.run(g.ctx, g.j, g.runs, g.workers)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type jvm struct {
 	byPlace map[uint64]*klass // by address
 
 	fieldsKept int
+	since      *state // when the try began; nil where the target stood still
 }
 
 // knownFlags are those that decide how memory is laid out, and those that a

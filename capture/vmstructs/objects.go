@@ -1,6 +1,7 @@
 package vmstructs
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -32,15 +33,14 @@ type scanner struct {
 		key   uint64
 		class *klass
 	}
-	skipped int64 // bytes that were no object that is known
 }
 
-// scan visits objects of all runs, in parallel over runs, and returns how many
-// bytes of them were no known object. visit gets the scanner to read an
+// scan visits objects of all runs, in parallel over runs. It fails where there
+// is no known object after the one before. visit gets the scanner to read an
 // object's bytes, and returns the address to go on at. It is called from
 // workers goroutines at once, each with its own number.
-func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(worker int, s *scanner, o *object) (next uint64, err error)) (skipped int64, err error) {
-	var next, lost atomic.Int64
+func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(worker int, s *scanner, o *object) (next uint64, err error)) error {
+	var next atomic.Int64
 	var wait sync.WaitGroup
 	errs := make([]error, workers)
 	stop := make(chan struct{})
@@ -61,20 +61,18 @@ func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(w
 					break
 				}
 			}
-			lost.Add(s.skipped)
 		}()
 	}
 	wait.Wait()
 	for _, e := range errs {
 		if e != nil {
-			return lost.Load(), e
+			return e
 		}
 	}
-	return lost.Load(), ctx.Err()
+	return ctx.Err()
 }
 
-// run visits the objects of one run. Where what should be an object is none,
-// the next place from which on several objects follow one another is looked for.
+// run visits the objects of one run.
 func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit func(*object) (uint64, error)) error {
 	s.end = e.end
 	s.block, s.at = s.block[:0], e.start
@@ -88,19 +86,16 @@ func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit
 				return ctx.Err()
 			default:
 			}
+			if err := s.j.moved(); err != nil {
+				return err
+			}
 		}
 		ok, err := s.object(at, &o)
 		if err != nil {
 			return err
 		}
 		if !ok {
-			next, err := s.resume(ctx, at+8)
-			if err != nil {
-				return err
-			}
-			s.skipped += int64(next - at)
-			at = next
-			continue
+			return cmp.Or(s.j.moved(), fmt.Errorf("no object that is known at 0x%x", at))
 		}
 		if at, err = visit(&o); err != nil {
 			return err
@@ -200,35 +195,6 @@ func (l *layout) measure(h []byte, o *object) bool {
 
 // arrayBase is the offset of an array's first element.
 func arrayBase(k *klass) uint64 { return uint64(k.helper >> 16 & 0xff) }
-
-// resume finds the next place from which on some objects follow one another,
-// or the end of the run.
-func (s *scanner) resume(ctx context.Context, at uint64) (uint64, error) {
-	const chain = 4
-	var o object
-	for ; at < s.end; at += 8 {
-		if at%(1<<10) == 0 && ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		next := at
-		good := 0
-		for good < chain && next < s.end {
-			ok, err := s.object(next, &o)
-			if err != nil {
-				return 0, err
-			}
-			if !ok {
-				break
-			}
-			next += o.size
-			good++
-		}
-		if good == chain || good > 0 && next == s.end {
-			return at, nil
-		}
-	}
-	return s.end, nil
-}
 
 // references calls yield with the address of each reference of an object that
 // the scanner stands at, and what it refers to.

@@ -207,30 +207,45 @@ func (p *process) present(address uint64, n int) (bool, error) {
 	return true, nil
 }
 
-// readPages reads a span some pages of which are not present.
+// readPages reads a span some pages of which are not present: those that are,
+// a run of them at once.
 func (p *process) readPages(s span) error {
-	for len(s.into) > 0 {
-		n := min(len(s.into), int(pageSize-s.address%pageSize))
-		if err := p.readPage(s.address, s.into[:n]); err != nil {
+	at, from := 0, 0 // of the span, and of the run
+	flush := func() error {
+		if from == at {
+			return nil
+		}
+		v := unix.Iovec{Base: &s.into[from]}
+		v.SetLen(at - from)
+		return p.readVector([]unix.Iovec{v}, []unix.RemoteIovec{{Base: uintptr(s.address + uint64(from)), Len: at - from}})
+	}
+	for at < len(s.into) {
+		address := s.address + uint64(at)
+		n := min(len(s.into)-at, int(pageSize-address%pageSize))
+		page := address / pageSize
+		c, err := p.chunk(page / chunkPages)
+		if err != nil {
 			return err
 		}
-		s = span{s.address + uint64(n), s.into[n:]}
+		if !c.present.has(page % chunkPages) {
+			if err := flush(); err != nil {
+				return err
+			}
+			if err := p.readAbsent(c, address, s.into[at:at+n]); err != nil {
+				return err
+			}
+			from = at + n
+		}
+		at += n
 	}
-	return nil
+	return flush()
 }
 
-func (p *process) readPage(address uint64, into []byte) error {
+// readAbsent reads of a page that is not present.
+func (p *process) readAbsent(c *pageBits, address uint64, into []byte) error {
 	page := address / pageSize
-	c, err := p.chunk(page / chunkPages)
-	if err != nil {
-		return err
-	}
 	m, ok := p.mapped(address)
 	switch {
-	case c.present.has(page % chunkPages):
-		v := unix.Iovec{Base: &into[0]}
-		v.SetLen(len(into))
-		return p.readVector([]unix.Iovec{v}, []unix.RemoteIovec{{Base: uintptr(address), Len: len(into)}})
 	case !ok || !m.readable:
 		return fmt.Errorf("0x%x: %w", address, unix.EFAULT)
 	case c.swapped.has(page % chunkPages):

@@ -3,6 +3,7 @@ package vmstructs
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -179,6 +180,21 @@ func (j *jvm) state() (state, error) {
 // errMoved says that a collection has run since the reading began.
 var errMoved = errors.New("a collection ran meanwhile")
 
+// moved returns an error as soon as a collection has run, or runs, since the
+// try began. It may be called from several goroutines.
+func (j *jvm) moved() error {
+	if j.since == nil {
+		return nil
+	}
+	var count [4]byte
+	var active [1]byte
+	err := j.r.read([]span{{j.layout.collections, count[:]}, {j.layout.gcActive, active[:]}})
+	if err == nil && (active[0] != 0 || binary.LittleEndian.Uint32(count[:]) != j.since.collections) {
+		err = errMoved
+	}
+	return err
+}
+
 // quiet is the state between collections; an error when there is one.
 func (j *jvm) quiet() (state, error) {
 	s, err := j.state()
@@ -213,7 +229,9 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	if err != nil {
 		return nil, err
 	}
+	j.since = &before
 	g, result, err := j.readHeap(ctx, workers, runs, threads, nil, out)
+	j.since = nil
 	after, stateErr := j.state()
 	switch {
 	case stateErr != nil:
@@ -269,9 +287,6 @@ func (j *jvm) withoutHeap(ctx context.Context, out *Reading) error {
 func (g *graph) accept(r *heap.Result) error {
 	if g.failed != nil {
 		return g.failed
-	}
-	if g.skipped > 0 {
-		return fmt.Errorf("%d bytes of the heap held no object that is known", g.skipped)
 	}
 	for _, c := range r.Checks {
 		if !c.OK {

@@ -113,10 +113,10 @@ func (w *sweep) lookFor(l *layout, address uint64, n heap.Node) {
 }
 
 // run scans the heap.
-func (w *sweep) run(ctx context.Context, j *jvm, runs []extent, workers int) (all []found, skipped int64, err error) {
+func (w *sweep) run(ctx context.Context, j *jvm, runs []extent, workers int) (all []found, err error) {
 	all = make([]found, workers)
 	fast := j.layout.narrowOops && j.layout.narrowKlasses && !j.layout.coloured
-	skipped, err = j.scan(ctx, runs, workers, func(n int, s *scanner, o *object) (uint64, error) {
+	err = j.scan(ctx, runs, workers, func(n int, s *scanner, o *object) (uint64, error) {
 		f := &all[n]
 		if err := w.visit(s, o, f); err != nil {
 			return 0, err
@@ -126,7 +126,7 @@ func (w *sweep) run(ctx context.Context, j *jvm, runs []extent, workers int) (al
 		}
 		return o.address + o.size, nil
 	})
-	return all, skipped, err
+	return all, err
 }
 
 // visit looks at one object, whatever its class and the layout.
