@@ -135,49 +135,52 @@ func TestPretenders(t *testing.T) {
 func TestTargetChanges(t *testing.T) {
 	jdk := scenario.Required(t)
 	scenario.Compile(t) // once for all of them
-	for name, change := range map[string]func(pid int) error{
-		"killed":  func(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) },
-		"ends":    func(pid int) error { return syscall.Kill(pid, syscall.SIGTERM) },
-		"stopped": func(pid int) error { return syscall.Kill(pid, syscall.SIGSTOP) },
+	for _, c := range []struct {
+		name   string
+		signal syscall.Signal
+		pause  time.Duration
+	}{
+		{"killed", syscall.SIGKILL, 0},
+		{"killed while it stands", syscall.SIGKILL, 20 * time.Second},
+		{"ends", syscall.SIGTERM, 0},
+		{"stopped", syscall.SIGSTOP, 0},
 	} {
-		for _, pause := range []time.Duration{0, 20 * time.Second} {
-			t.Run(fmt.Sprintf("%s, at most %s", name, pause), func(t *testing.T) {
-				p := scenario.Start(t, "session-open", jdk, scenario.Options{})
-				dumped := run(t, capture.Options{PID: p.PID, MaxPause: time.Minute})
-				if dumped.Heap == nil {
-					t.Fatalf("%+v", sourceOf(t, dumped, snapshot.SourceVMStructs))
+		t.Run(c.name, func(t *testing.T) {
+			p := scenario.Start(t, "session-open", jdk, scenario.Options{})
+			dumped := run(t, capture.Options{PID: p.PID, MaxPause: time.Minute})
+			if dumped.Heap == nil {
+				t.Fatalf("%+v", sourceOf(t, dumped, snapshot.SourceVMStructs))
+			}
+			want := holdings(dumped.Heap)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var group sync.WaitGroup
+			group.Go(func() {
+				time.Sleep(60 * time.Millisecond)
+				if err := syscall.Kill(p.PID, c.signal); err != nil {
+					t.Error(err)
 				}
-				want := holdings(dumped.Heap)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				var group sync.WaitGroup
-				group.Go(func() {
-					time.Sleep(60 * time.Millisecond)
-					if err := change(p.PID); err != nil {
-						t.Error(err)
-					}
-				})
-				within(t, func() {
-					for range 4 {
-						s, err := capture.Run(ctx, capture.Options{PID: p.PID, Budget: time.Second, MaxPause: pause})
-						if errors.Is(err, capture.ErrNoTarget) {
-							return
-						}
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						if s.Heap != nil {
-							if d := differences(want, holdings(s.Heap)); len(d) > 0 {
-								t.Errorf("accepted and wrong:\n%s", strings.Join(d, "\n"))
-							}
-						}
-					}
-				})
-				group.Wait()
-				_ = syscall.Kill(p.PID, syscall.SIGCONT)
 			})
-		}
+			within(t, func() {
+				for range 4 {
+					s, err := capture.Run(ctx, capture.Options{PID: p.PID, Budget: time.Second, MaxPause: c.pause})
+					if errors.Is(err, capture.ErrNoTarget) {
+						return
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if s.Heap != nil {
+						if d := differences(want, holdings(s.Heap)); len(d) > 0 {
+							t.Errorf("accepted and wrong:\n%s", strings.Join(d, "\n"))
+						}
+					}
+				}
+			})
+			group.Wait()
+			_ = syscall.Kill(p.PID, syscall.SIGCONT)
+		})
 	}
 }
 
