@@ -132,6 +132,50 @@ func TestReadJSONRefuses(t *testing.T) {
 	}
 }
 
+func TestReadProof(t *testing.T) {
+	for name, p := range proofs() {
+		text := proofWritten(t, "json", p, Options{})
+		again, err := ReadProof(strings.NewReader(text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := proofWritten(t, "json", again, Options{}); got != text || !IsProof(strings.NewReader(text)) {
+			t.Errorf("%s is another after it was read", name)
+		}
+	}
+	good, report := proofWritten(t, "json", proofs()["fixed"], Options{}), string(jsonOf(t, steady(), nil))
+	for name, text := range map[string]string{
+		"nothing": "", "null": "null", "a list": "[]", "another object": "{}", "cut off": good[:len(good)/2], "more text": good + "{}", "a report": report,
+		"a later major": strings.Replace(good, `"format_version": "`, `"format_version": "9`, 1),
+	} {
+		var format *FormatError
+		if _, err := ReadProof(strings.NewReader(text)); !errors.As(err, &format) {
+			t.Errorf("%s: error %v, want a FormatError", name, err)
+		}
+	}
+	for _, text := range []string{"", "[]", "{}", `{"schema": 7}`, `{"x": "schema"}`, report} {
+		if IsProof(strings.NewReader(text)) {
+			t.Errorf("%.40q counts as a proof", text)
+		}
+	}
+}
+
+func FuzzReadProof(f *testing.F) {
+	f.Add([]byte(`{"schema":"urn:leakscope:schema:proof:1","format_version":"1.0","outcome":"fixed","reasons":["x"],"before":{"inputs":[{}]},"findings":[{"id":"a/b","change":"new","after":"error"}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := ReadProof(bytes.NewReader(text))
+		if err != nil {
+			return
+		}
+		for _, format := range ProofFormats() {
+			if err := WriteProof(format, &bytes.Buffer{}, p, Options{}); err != nil {
+				t.Errorf("%s: %v", format, err)
+			}
+		}
+	})
+}
+
 func FuzzReadJSON(f *testing.F) {
 	f.Add(jsonOf(f, single(), gates()["unjudged"]))
 	f.Add([]byte(`{"schema":"urn:leakscope:schema:report:1","format_version":"1.0","holders":[{"path":["\u001b[2J"]}]}`))

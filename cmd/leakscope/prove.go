@@ -74,10 +74,8 @@ func (a *app) prove(f *diffFlags, runs runsFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	for _, out := range outputs {
-		if !slices.Contains(report.ProofFormats(), out.format) {
-			return usageError("two runs can be shown as "+strings.Join(report.ProofFormats(), ", "), "format %s is about one run, not two", out.format)
-		}
+	if err := checkProofFormats(outputs); err != nil {
+		return err
 	}
 	limits, err := f.limits()
 	if err != nil {
@@ -112,8 +110,18 @@ func (a *app) prove(f *diffFlags, runs runsFlags, args []string) error {
 	return &failure{code: exitGate, err: fmt.Errorf("not fixed: %s", proof.Outcome)}
 }
 
+// checkProofFormats refuses formats that are about one run.
+func checkProofFormats(outputs []output) error {
+	for _, out := range outputs {
+		if !slices.Contains(report.ProofFormats(), out.format) {
+			return usageError("two runs can be shown as "+strings.Join(report.ProofFormats(), ", "), "format %s is about one run, not two", out.format)
+		}
+	}
+	return nil
+}
+
 // renderProof writes a proof in every format asked for.
-func (f *diffFlags) renderProof(a *app, outputs []output, proof *analyze.Proof) error {
+func (f *resultFlags) renderProof(a *app, outputs []output, proof *analyze.Proof) error {
 	tool := snapshot.Tool{Name: "leakscope", Version: version}
 	proof.Tool = tool
 	for _, r := range []*analyze.Result{proof.Before, proof.After} {
@@ -122,12 +130,12 @@ func (f *diffFlags) renderProof(a *app, outputs []output, proof *analyze.Proof) 
 		}
 	}
 	err := f.outputs.write(a.stdout, outputs, func(w io.Writer, format string, file bool) error {
-		return report.WriteProof(format, w, proof, a.reportOptions(file, &f.resultFlags))
+		return report.WriteProof(format, w, proof, a.reportOptions(file, f))
 	})
 	if err != nil {
 		return err
 	}
 	return a.githubSummary(outputs, func(w io.Writer) error {
-		return report.ProofSummary(w, proof, a.reportOptions(true, &f.resultFlags))
+		return report.ProofSummary(w, proof, a.reportOptions(true, f))
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leakscope/leakscope/analyze"
-	"github.com/leakscope/leakscope/internal/term"
 	"github.com/leakscope/leakscope/policy"
 	"github.com/leakscope/leakscope/report"
 	"github.com/leakscope/leakscope/snapshot"
@@ -33,9 +32,15 @@ func (a *app) reportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			result, gate, err := readResult(args[0], limits)
-			if err != nil {
+			result, gate, proof, err := readResult(args[0], limits)
+			switch {
+			case err != nil:
 				return err
+			case proof != nil:
+				if err := checkProofFormats(outputs); err != nil {
+					return err
+				}
+				return f.renderProof(a, outputs, proof)
 			}
 			return renderError(f.render(a, outputs, result, gate))
 		},
@@ -45,56 +50,33 @@ func (a *app) reportCommand() *cobra.Command {
 	return cmd
 }
 
-// readResult reads a snapshot or a saved result; it is told by its first byte.
-func readResult(path string, o analyze.Options) (*analyze.Result, *policy.Outcome, error) {
+// readResult reads a snapshot, a saved result, or a saved proof; it is told by
+// its first bytes.
+func readResult(path string, o analyze.Options) (*analyze.Result, *policy.Outcome, *analyze.Proof, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer func() { _ = f.Close() }()
+	whole := func() io.Reader { return io.NewSectionReader(f, 0, 1<<62) }
 	var first [1]byte
 	if _, err := f.ReadAt(first[:], 0); err == nil && first[0] == '{' {
-		result, gate, err := report.ReadJSON(io.NewSectionReader(f, 0, 1<<62))
-		if err != nil {
-			return nil, nil, fmt.Errorf("file %q: %w", path, err)
+		var result *analyze.Result
+		var gate *policy.Outcome
+		var proof *analyze.Proof
+		if report.IsProof(whole()) {
+			proof, err = report.ReadProof(whole())
+		} else {
+			result, gate, err = report.ReadJSON(whole())
 		}
-		return result, gate, nil
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("file %q: %w", path, err)
+		}
+		return result, gate, proof, nil
 	}
 	s, err := snapshot.ReadFile(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return analyze.Report(analyze.Named{Name: filepath.Base(path), Snapshot: s}, o), nil, nil
-}
-
-func (a *app) inspectCommand() *cobra.Command {
-	var out outputs
-	formats := []string{"table", "json"}
-	cmd := &cobra.Command{
-		Use:   "inspect FILE",
-		Short: "show what is in a snapshot and how good its evidence is",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			all, err := out.parse(formats)
-			if err != nil {
-				return err
-			}
-			if _, err := term.ParseColorMode(a.color); err != nil {
-				return usageError("--color auto, always or never", "--color: %w", err)
-			}
-			s, err := snapshot.ReadFile(args[0])
-			if err != nil {
-				return err
-			}
-			name := filepath.Base(args[0])
-			return out.write(a.stdout, all, func(w io.Writer, format string, file bool) error {
-				if format == "json" {
-					return report.InspectJSON(w, name, s)
-				}
-				return report.Inspect(w, name, s, a.reportOptions(file, &resultFlags{top: 10}))
-			})
-		},
-	}
-	out.register(cmd, formats)
-	return cmd
+	return analyze.Report(analyze.Named{Name: filepath.Base(path), Snapshot: s}, o), nil, nil, nil
 }
