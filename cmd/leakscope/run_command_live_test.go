@@ -46,6 +46,9 @@ func TestRunLive(t *testing.T) {
 		},
 		"pending-gc": {exitOK, policy.Passed, analyze.Steady, "", "", true},
 	} {
+		if !scenario.Named(t, name).RunsOn(jdk.Feature) {
+			continue // where older JDKs were chosen
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			command := scenario.CommandLine(t, name, jdk, scenario.Options{})
