@@ -10,14 +10,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/leakscope/leakscope/internal/scenario"
 	"github.com/leakscope/leakscope/internal/term/termtest"
 	"github.com/leakscope/leakscope/policy"
 	"github.com/leakscope/leakscope/snapshot"
 )
 
 // pair returns the two recorded snapshots of a scenario.
-func pair(scenario string) []string {
-	return []string{filepath.Join(snapshotDir, scenario, "first.lscope"), filepath.Join(snapshotDir, scenario, "second.lscope")}
+func pair(name string) []string {
+	return []string{filepath.Join(snapshotDir, name, "first.lscope"), filepath.Join(snapshotDir, name, "second.lscope")}
 }
 
 // TestExitPrecedence is the table of exit codes where several things are wrong
@@ -197,22 +198,22 @@ func TestWithheldEvidence(t *testing.T) {
 		}
 		return got, code
 	}
-	for _, scenario := range []string{"echo", "close-wait"} {
-		full, code := judge(t, pair(scenario), "--policy", rules)
-		if want := map[string]int{"echo": exitOK, "close-wait": exitGate}[scenario]; code != want {
-			t.Fatalf("%s with all evidence: exit code %d, %v", scenario, code, full)
+	for _, name := range []string{"echo", "close-wait"} {
+		full, code := judge(t, pair(name), "--policy", rules)
+		if want := map[string]int{"echo": exitOK, "close-wait": exitGate}[name]; code != want {
+			t.Fatalf("%s with all evidence: exit code %d, %v", name, code, full)
 		}
 		for _, source := range sources {
-			t.Run(scenario+"/"+source, func(t *testing.T) {
+			t.Run(name+"/"+source, func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
 				for n, withheld := range withheldAs {
 					for side := range 2 {
 						both := withheld == snapshot.StatusDenied || withheld == snapshot.StatusPartial
-						if !both && (side != n%2 || scenario != "echo") {
+						if !both && (side != n%2 || name != "echo") {
 							continue // one side each tells
 						}
-						paths := pair(scenario)
+						paths := pair(name)
 						s, err := snapshot.ReadFile(paths[side])
 						if err != nil {
 							t.Fatal(err)
@@ -254,6 +255,31 @@ func TestWithheldEvidence(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestWithheldEverywhere takes one source away from every recorded scenario:
+// none passes, and none fails that passed.
+func TestWithheldEverywhere(t *testing.T) {
+	for i, d := range scenario.Definitions(t) {
+		_, whole := leakscope(t, append([]string{"check"}, pair(d.Name)...)...)
+		for j, source := range []string{snapshot.SourceHeapDump, snapshot.SourceSockets, snapshot.SourceFDs} {
+			paths, side := pair(d.Name), (i+j)%2
+			s, err := snapshot.ReadFile(paths[side])
+			if err != nil {
+				t.Fatal(err)
+			}
+			status := withheldAs[(i+j)%len(withheldAs)]
+			withhold(s, source, status)
+			paths[side] = filepath.Join(t.TempDir(), filepath.Base(paths[side]))
+			if err := snapshot.WriteFile(paths[side], s, false); err != nil {
+				t.Fatal(err)
+			}
+			_, code := leakscope(t, append([]string{"check"}, paths...)...)
+			if code != exitUnjudged && (code != exitGate || whole != exitGate) {
+				t.Errorf("%s, %s as %q in snapshot %d: exit code %d, with everything %d", d.Name, source, status, side+1, code, whole)
+			}
 		}
 	}
 }
