@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -35,28 +32,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 		complain(stderr, err, hint)
 	}
 	return code
-}
-
-// withSignals returns a context that SIGINT and SIGTERM end, with the signal as
-// its cause. A second signal has its default effect, so that nobody is held.
-func withSignals(parent context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() {
-		select {
-		case s := <-signals:
-			signal.Stop(signals)
-			cancel(&signalError{signal: s})
-		case <-done:
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(done)
-		cancel(nil)
-	}
 }
 
 func (a *app) rootCommand() *cobra.Command {

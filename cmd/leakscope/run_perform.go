@@ -5,21 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
-	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/leakscope/leakscope/analyze"
 	"github.com/leakscope/leakscope/capture"
-	"github.com/leakscope/leakscope/capture/proc"
-	"github.com/leakscope/leakscope/capture/sockets"
 	"github.com/leakscope/leakscope/internal/launch"
 	"github.com/leakscope/leakscope/snapshot"
 )
@@ -169,74 +161,6 @@ func (t *leakTest) wait(ctx context.Context, d time.Duration, when string) error
 	}
 }
 
-// findTarget decides which process is captured: the one whose name was given;
-// else the one that listens where the command was found to be ready; else the
-// one JVM among those that the command started, which may be a script; else the
-// command itself. A test of the wrong process would pass.
-func (t *leakTest) findTarget(ctx context.Context) error {
-	if t.command == nil {
-		return nil
-	}
-	members, err := t.command.Members()
-	if err != nil {
-		return fmt.Errorf("run: %w", err)
-	}
-	port := t.ready.LocalPort()
-	var all, fit, jvms []snapshot.Target
-	for _, member := range members {
-		target, _ := proc.NewFS("").Target(member.PID, proc.TargetOptions{}) // what is missing is not looked at
-		all = append(all, target)
-		switch {
-		case t.wanted != nil && !t.wanted.MatchString(target.Name):
-			continue
-		case t.wanted == nil && port != 0 && !listens(ctx, target, port):
-			continue
-		}
-		fit = append(fit, target)
-		if target.Runtime == snapshot.RuntimeHotSpot || target.Runtime == snapshot.RuntimeOpenJ9 {
-			jvms = append(jvms, target)
-		}
-	}
-	const which = "--target REGEX says which, by its name; a JVM's is its main class or jar"
-	switch {
-	case len(jvms) == 1:
-		t.options.PID = jvms[0].PID
-	case len(jvms) > 1:
-		return usageError(which, "%d processes may be meant: %s", len(jvms), listTargets(jvms))
-	case len(fit) == 1:
-		t.options.PID = fit[0].PID
-	case t.wanted != nil && len(fit) == 0:
-		return usageError(which, "no process of the command matches --target %q; there are %s", t.wanted, listTargets(all))
-	case port != 0 && len(fit) == 0 && t.wanted == nil:
-		return usageError("--pid tests a process that runs already; "+which, "no process of the command listens on port %d, where it is ready; there are %s", port, listTargets(all))
-	case t.wanted != nil:
-		return usageError(which, "%d processes may be meant: %s", len(fit), listTargets(fit))
-	default: // scripts and the like, or workers that share a port: the first of them
-		t.options.PID = t.command.PID()
-	}
-	return nil
-}
-
-// listens reports whether a process has a socket that listens on a TCP port.
-func listens(ctx context.Context, target snapshot.Target, port uint16) bool {
-	fds, err := proc.NewFS("").FDs(target.PID)
-	if err != nil && fds == nil {
-		return false
-	}
-	table := sockets.Read(ctx, sockets.Request{PID: target.PID, FDs: fds, UID: target.UID})
-	return slices.ContainsFunc(table.Sockets, func(s snapshot.Socket) bool {
-		return s.State == snapshot.Listen && s.Protocol != snapshot.Unix && s.Local.Port() == port
-	})
-}
-
-func listTargets(all []snapshot.Target) string {
-	names := make([]string, len(all))
-	for i, target := range all {
-		names[i] = fmt.Sprintf("%s (pid %d)", target.Name, target.PID)
-	}
-	return strings.Join(names, ", ")
-}
-
 // part is the time between two snapshots: the load runs, or time passes.
 func (t *leakTest) part(ctx context.Context, round int) error {
 	length := t.flags.duration / time.Duration(t.flags.count-1)
@@ -317,60 +241,6 @@ func (t *leakTest) capture(ctx context.Context, i int) error {
 	return nil
 }
 
-// snapshotName names the snapshots so that they sort in their order.
-func (f *leakTestFlags) snapshotName(i int) string {
-	switch {
-	case i == 0:
-		return "base.lscope"
-	case f.count == 2:
-		return "head.lscope"
-	}
-	return fmt.Sprintf("head-%0*d.lscope", len(strconv.Itoa(f.count-1)), i)
-}
-
-// checkFiles refuses names that are taken, and makes the directory.
-func (t *leakTest) checkFiles() error {
-	f := t.flags
-	var files []string
-	if f.log != "" {
-		files = append(files, f.log)
-	}
-	if f.keep != "" {
-		for i := range f.count {
-			files = append(files, filepath.Join(f.keep, f.snapshotName(i)))
-		}
-		if err := os.MkdirAll(f.keep, 0o755); err != nil {
-			return &failure{code: exitUsage, err: fmt.Errorf("keep the snapshots: %w", err)}
-		}
-	}
-	for _, file := range files {
-		if _, err := os.Lstat(file); err == nil && !f.outputs.force {
-			return &snapshot.ExistsError{Path: file}
-		}
-	}
-	for _, out := range t.plan.outputs {
-		if out.file == "" {
-			continue
-		}
-		if _, err := os.Stat(filepath.Dir(out.file)); err != nil {
-			return &failure{code: exitUsage, err: fmt.Errorf("format %s: %w", out.format, err), hint: "make the directory first, or keep the snapshots there with --keep"}
-		}
-	}
-	return nil
-}
-
-func (t *leakTest) openLog() (*os.File, error) {
-	mode := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
-	if !t.flags.outputs.force {
-		mode |= os.O_EXCL
-	}
-	file, err := os.OpenFile(t.flags.log, mode, 0o644)
-	if err != nil {
-		return nil, &failure{code: exitUsage, err: fmt.Errorf("log: %w", err)}
-	}
-	return file, nil
-}
-
 // showLines prints the last lines of somebody else's output.
 func (a *app) showLines(whose string, lines []string) {
 	if len(lines) == 0 {
@@ -381,44 +251,4 @@ func (a *app) showLines(whose string, lines []string) {
 	for _, line := range lines {
 		_, _ = fmt.Fprintf(a.stderr, "  | %s\n", line)
 	}
-}
-
-// secondSignal closes hurry at the first signal after the one that ended ctx,
-// which would otherwise end leakscope with the command still running. A third
-// one has its default effect.
-func secondSignal(ctx context.Context, hurry chan struct{}) (stop func()) {
-	done := make(chan struct{})
-	cancel := context.AfterFunc(ctx, func() {
-		signals := make(chan os.Signal, 1)
-		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-		defer signal.Stop(signals)
-		select {
-		case <-signals:
-			close(hurry)
-		case <-done:
-		}
-	})
-	return func() {
-		cancel()
-		close(done)
-	}
-}
-
-// shareable makes a writer safe to be written to from several goroutines.
-func shareable(w io.Writer) io.Writer {
-	if _, ok := w.(*os.File); ok {
-		return w
-	}
-	return &lockedWriter{w: w}
-}
-
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
 }
