@@ -121,7 +121,7 @@ func TestStopLeavesNothing(t *testing.T) {
 		"is stopped":            {"echo up; kill -STOP $$; sleep 600", time.Hour, "signal: terminated"},
 		"has children":          {"sleep 600 & sleep 600 & echo up; wait", time.Hour, "signal: terminated"},
 		"daemon":                {"setsid sh -c 'setsid sleep 600 & sleep 600' & sleep 0.1; echo up; wait", time.Hour, "signal: terminated"},
-		"daemon that ignores":   {"setsid sh -c 'trap \"\" TERM; sleep 600; sleep 600' & sleep 0.1; echo up; wait", 50 * time.Millisecond, "signal: terminated"},
+		"daemon that ignores":   {"setsid sh -c 'trap \"\" TERM; sleep 600; sleep 600' & sleep 0.1; echo up; wait", 2 * time.Second, "signal: terminated"},
 		"ended, daemon remains": {"setsid sleep 600 & sleep 600 & echo up; exit 4", time.Hour, "exit status 4"},
 		"ended":                 {"echo up", time.Hour, "exit status 0"},
 	} {
