@@ -114,7 +114,8 @@ func differences(want, got []string) []string {
 
 // TestStability captures programs from outside while they allocate and collect:
 // a reading that is accepted is the one of a heap dump of the same program at
-// rest, to the byte. LEAKSCOPE_CAPTURES says how many to take of each.
+// rest, to the byte. LEAKSCOPE_CAPTURES says how many to take of each, and
+// LEAKSCOPE_TEST_JVM gives further arguments, such as another collector.
 func TestStability(t *testing.T) {
 	levels := []struct {
 		name                   string
@@ -139,7 +140,7 @@ func TestStability(t *testing.T) {
 				continue
 			}
 			t.Run(name+"/"+jdk.String(), func(t *testing.T) {
-				p := scenario.Start(t, name, jdk, scenario.Options{JVMArguments: []string{"-Xmx512m"}})
+				p := scenario.Start(t, name, jdk, scenario.Options{JVMArguments: append([]string{"-Xmx512m"}, strings.Fields(os.Getenv("LEAKSCOPE_TEST_JVM"))...)})
 				dumped := run(t, capture.Options{PID: p.PID, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
 				if dumped.Heap == nil {
 					t.Fatal("no heap dump: ", sourceOf(t, dumped, snapshot.SourceHeapDump).Reason)

@@ -1,6 +1,7 @@
 package vmstructs
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/leakscope/leakscope/heap"
@@ -20,7 +21,9 @@ type jvm struct {
 	byPlace map[uint64]*klass // by address
 
 	fieldsKept int
-	since      *state // when the try began; nil where the target stood still
+	spaces     []space // of the heap, as they were last read
+	noPauses   error   // why pauses can't be seen of a collector that does not count collections
+	since      *state  // when the try began; nil where the target stood still
 }
 
 // knownFlags are those that decide how memory is laid out, and those that a
@@ -82,6 +85,11 @@ func openJVM(m memory, mappings []mapping) (*jvm, error) {
 		// in a way that matters here; since, all are.
 		_, isNew := t.find("CompressedOops::_base")
 		l.coloured = on("ZGenerational", isNew)
+	}
+	if j.collector() == "Shenandoah" {
+		if j.noPauses = j.findPauses(); j.noPauses != nil && !errors.Is(j.noPauses, ErrUnsupported) {
+			return nil, j.noPauses
+		}
 	}
 	return j, nil
 }

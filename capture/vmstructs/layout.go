@@ -10,9 +10,10 @@ import (
 // tables of libjvm.so give them; where a name has changed, the names of all
 // JDKs are tried in turn.
 type layout struct {
-	collectedHeap uint64 // address of the CollectedHeap
-	gcActive      uint64 // address of its flag
-	collections   uint64 // address of its counter
+	collectedHeap uint64   // address of the CollectedHeap
+	gcActive      uint64   // address of its flag
+	collections   uint64   // address of its counter
+	pauses        []uint64 // addresses of the counters of safepoints; none where collections are counted
 	objectKlass   uint64
 	typeArrays    []uint64 // addresses of static Klass* of arrays of primitives
 

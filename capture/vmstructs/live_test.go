@@ -156,3 +156,21 @@ func TestLayouts(t *testing.T) {
 		})
 	}
 }
+
+// TestShenandoahUncounted reads a Shenandoah heap whose pauses can't be seen: it
+// moves objects without counting that as a collection.
+func TestShenandoahUncounted(t *testing.T) {
+	pid := start(t, scenario.Required(t), compile(t, "Owners"), "-XX:+UseShenandoahGC", "-XX:-UsePerfData", "Owners")
+	target, err := Open("", pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	reading, err := target.Read(t.Context(), Options{})
+	if !errors.Is(err, ErrUnsupported) || reading.Heap != nil {
+		t.Errorf("%v, a heap: %t", err, reading.Heap != nil)
+	}
+	if len(reading.Counters) == 0 || len(reading.Cleaners) < 100 {
+		t.Errorf("%d counters, %d buffers with a Cleaner", len(reading.Counters), len(reading.Cleaners))
+	}
+}

@@ -166,14 +166,15 @@ func wait(ctx context.Context, tries int) bool {
 type state struct {
 	active      bool
 	collections uint32
+	pauses      [2]uint64 // safepoints, where the collector does not count what it does
 }
 
 func (j *jvm) state() (state, error) {
 	j.r.err = nil
 	// In this order: a collection that begins or ends between these reads is
 	// seen by one of them.
-	s := state{collections: j.r.u32(j.layout.collections), active: j.r.u8(j.layout.gcActive) != 0}
-	s.active = s.active || j.r.u32(j.layout.collections) != s.collections
+	s := state{pauses: j.pauses(), collections: j.r.u32(j.layout.collections), active: j.r.u8(j.layout.gcActive) != 0}
+	s.active = s.active || j.r.u32(j.layout.collections) != s.collections || j.pauses() != s.pauses
 	return s, j.r.err
 }
 
@@ -188,11 +189,22 @@ func (j *jvm) moved() error {
 	}
 	var count [4]byte
 	var active [1]byte
-	err := j.r.read([]span{{j.layout.collections, count[:]}, {j.layout.gcActive, active[:]}})
-	if err == nil && (active[0] != 0 || binary.LittleEndian.Uint32(count[:]) != j.since.collections) {
-		err = errMoved
+	var pauses [2][8]byte
+	spans := []span{{j.layout.collections, count[:]}, {j.layout.gcActive, active[:]}}
+	for i, at := range j.layout.pauses {
+		spans = append(spans, span{at, pauses[i][:]})
 	}
-	return err
+	if err := j.r.read(spans); err != nil {
+		return err
+	}
+	moved := active[0] != 0 || binary.LittleEndian.Uint32(count[:]) != j.since.collections
+	for i := range j.layout.pauses {
+		moved = moved || binary.LittleEndian.Uint64(pauses[i][:]) != j.since.pauses[i]
+	}
+	if moved {
+		return errMoved
+	}
+	return nil
 }
 
 // quiet is the state between collections; an error when there is one.
@@ -225,13 +237,18 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	if hold != nil {
 		return t.tryHeld(ctx, workers, hold, before, runs, out)
 	}
+	if j.noPauses != nil {
+		return nil, errors.Join(j.noPauses, j.withoutHeap(ctx, out))
+	}
 	threads, err := j.threads()
 	if err != nil {
 		return nil, err
 	}
+	spaces := j.spaces
 	j.since = &before
 	g, result, err := j.readHeap(ctx, workers, runs, threads, nil, out)
 	j.since = nil
+	spacesErr := j.sameSpaces(spaces)
 	after, stateErr := j.state()
 	switch {
 	case stateErr != nil:
@@ -240,6 +257,8 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 		return nil, errMoved
 	case err != nil:
 		return nil, err
+	case spacesErr != nil:
+		return nil, spacesErr
 	}
 	return result, g.accept(result)
 }

@@ -23,11 +23,33 @@ func (j *jvm) collector() string {
 	return ""
 }
 
+// space is a part of the heap: a run of objects, and what the collector has it
+// for, where that is told.
+type space struct {
+	extent
+	tag uint32
+}
+
 // extents returns where objects are: what the collector has handed out, less
 // what threads have set aside and not used yet.
 func (j *jvm) extents() ([]extent, error) {
-	var used []extent
 	var err error
+	if j.spaces, err = j.readSpaces(); err != nil {
+		return nil, err
+	}
+	used := make([]extent, len(j.spaces))
+	for i, s := range j.spaces {
+		used[i] = s.extent
+	}
+	threads, err := j.threads()
+	if err != nil {
+		return nil, err
+	}
+	return j.withoutBuffers(used, threads), nil
+}
+
+// readSpaces reads what the collector has handed out, by address.
+func (j *jvm) readSpaces() (used []space, err error) {
 	switch c := j.collector(); c {
 	case "G1":
 		used, err = j.g1Regions()
@@ -47,17 +69,34 @@ func (j *jvm) extents() ([]extent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the heap of the collector %s: %w", j.collector(), err)
 	}
-	threads, err := j.threads()
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(used, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
+	slices.SortFunc(used, func(a, b space) int { return cmp.Compare(a.start, b.start) })
 	for i := 1; i < len(used); i++ {
 		if used[i].start < used[i-1].end {
 			return nil, fmt.Errorf("objects from 0x%x to 0x%x and again from 0x%x", used[i-1].start, used[i-1].end, used[i].start)
 		}
 	}
-	return j.withoutBuffers(used, threads), nil
+	return used, nil
+}
+
+// sameSpaces checks that the parts of the heap are still what they were, or
+// have grown: in its pauses for marking G1 gives up regions without a collection
+// that counts, and in those of Shenandoah objects begin to move.
+func (j *jvm) sameSpaces(before []space) error {
+	j.r.err = nil
+	now, err := j.readSpaces()
+	if err != nil {
+		return err
+	}
+	at := map[uint64]space{}
+	for _, s := range now {
+		at[s.start] = s
+	}
+	for _, s := range before {
+		if n, ok := at[s.start]; !ok || n.end < s.end || n.tag != s.tag {
+			return fmt.Errorf("the heap from 0x%x to 0x%x was given up meanwhile", s.start, s.end)
+		}
+	}
+	return nil
 }
 
 // withoutBuffers takes runs of objects, by address, and cuts the unused part of each thread's allocation buffer out.
@@ -105,19 +144,19 @@ func (j *jvm) withoutBuffers(used []extent, threads []thread) []extent {
 }
 
 // addExtent checks a run of objects and keeps it.
-func (j *jvm) addExtent(all []extent, start, end uint64) ([]extent, error) {
+func (j *jvm) addExtent(all []space, start, end uint64, tag uint32) ([]space, error) {
 	if start == end {
 		return all, nil
 	}
 	if start%8 != 0 || end%8 != 0 || start > end || end >= 1<<47 {
 		return nil, fmt.Errorf("%w: objects from 0x%x to 0x%x", ErrUnsupported, start, end)
 	}
-	return append(all, extent{start, end}), nil
+	return append(all, space{extent{start, end}, tag}), nil
 }
 
 // g1Regions reads the table of regions. Regions that continue a large object
 // are left out, and the one it starts in is as long as the object.
-func (j *jvm) g1Regions() ([]extent, error) {
+func (j *jvm) g1Regions() ([]space, error) {
 	f := &resolver{t: j.tables}
 	regions := j.layout.collectedHeap + f.offset("G1CollectedHeap::_hrm") + f.offset("HeapRegionManager::_regions", "G1HeapRegionManager::_regions")
 	base, length := f.offset("G1HeapRegionTable::_base"), f.offset("G1HeapRegionTable::_length")
@@ -149,7 +188,7 @@ func (j *jvm) g1Regions() ([]extent, error) {
 		return nil, err
 	}
 	const humongous, continues = 4, 1 // bits of the tag: HeapRegionType (11 on)
-	var all []extent
+	var all []space
 	for ; len(words) >= 3; words = words[3:] {
 		bottom, top, tag := words[0], words[1], uint32(words[2])
 		if !tagged {
@@ -165,30 +204,30 @@ func (j *jvm) g1Regions() ([]extent, error) {
 			}
 			continue
 		}
-		if all, err = j.addExtent(all, bottom, top); err != nil {
+		if all, err = j.addExtent(all, bottom, top, tag); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-// spaces reads the bottoms and tops of spaces.
-func (j *jvm) spaces(at []uint64, bottom, top vmField) ([]extent, error) {
-	var all []extent
+// spacesAt reads the bottoms and tops of spaces.
+func (j *jvm) spacesAt(at []uint64, bottom, top vmField) ([]space, error) {
+	var all []space
 	for _, s := range at {
 		start, end := j.r.u64(s+bottom.offset), j.r.u64(s+top.offset)
 		if j.r.err != nil {
 			return nil, j.r.err
 		}
 		var err error
-		if all, err = j.addExtent(all, start, end); err != nil {
+		if all, err = j.addExtent(all, start, end, 0); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-func (j *jvm) parallelSpaces() ([]extent, error) {
+func (j *jvm) parallelSpaces() ([]space, error) {
 	f := &resolver{t: j.tables}
 	generation := func(name string) uint64 {
 		g := f.field(name)
@@ -206,10 +245,10 @@ func (j *jvm) parallelSpaces() ([]extent, error) {
 		return nil, f.missing[0]
 	}
 	at := []uint64{j.r.u64(young + eden), j.r.u64(young + from), j.r.u64(old + tenured)}
-	return j.spaces(at, bottom, top)
+	return j.spacesAt(at, bottom, top)
 }
 
-func (j *jvm) serialSpaces() ([]extent, error) {
+func (j *jvm) serialSpaces() ([]space, error) {
 	f := &resolver{t: j.tables}
 	var young, old uint64
 	if gens, ok := j.tables.find("GenCollectedHeap::_gens"); ok { // 8: an array of two
@@ -224,10 +263,10 @@ func (j *jvm) serialSpaces() ([]extent, error) {
 	if len(f.missing) > 0 {
 		return nil, f.missing[0]
 	}
-	return j.spaces([]uint64{j.r.u64(young + eden), j.r.u64(young + from), j.r.u64(old + tenured)}, bottom, top)
+	return j.spacesAt([]uint64{j.r.u64(young + eden), j.r.u64(young + from), j.r.u64(old + tenured)}, bottom, top)
 }
 
-func (j *jvm) shenandoahRegions() ([]extent, error) {
+func (j *jvm) shenandoahRegions() ([]space, error) {
 	f := &resolver{t: j.tables}
 	table := j.r.u64(j.layout.collectedHeap + f.offset("ShenandoahHeap::_regions"))
 	n := j.r.u64(j.layout.collectedHeap + f.offset("ShenandoahHeap::_num_regions"))
@@ -242,7 +281,7 @@ func (j *jvm) shenandoahRegions() ([]extent, error) {
 	// ShenandoahHeapRegion::RegionState: 2 regular, 3 and 4 a large object and
 	// what continues it, 5 the collection set, 6 to 8 pinned ones, 9 trash.
 	const regular, continues, moving, pinnedMoving, trash = 2, 4, 6, 8, 9
-	var all []extent
+	var all []space
 	for ; len(raw) >= 8; raw = raw[8:] {
 		r := binary.LittleEndian.Uint64(raw)
 		bottom, top, state := j.r.u64(r+bottomAt.offset), j.r.u64(r+topAt.offset), j.r.u32(r+stateAt)
@@ -260,7 +299,7 @@ func (j *jvm) shenandoahRegions() ([]extent, error) {
 			continue
 		}
 		var err error
-		if all, err = j.addExtent(all, bottom, top); err != nil {
+		if all, err = j.addExtent(all, bottom, top, 0); err != nil {
 			return nil, err
 		}
 	}
