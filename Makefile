@@ -39,7 +39,7 @@ test: test-prereqs
 # scripts/jdks.sh. One package after the other: each starts JVMs side by side.
 test-jdks: test-prereqs
 	scripts/jdks.sh
-	LEAKSCOPE_TEST_JDKS=all $(GO) test -p 1 -parallel 4 -timeout 60m ./internal/scenario ./capture/hotspot $(wildcard ./capture/vmstructs)
+	LEAKSCOPE_TEST_JDKS=all $(GO) test -p 1 -parallel 4 -timeout 60m ./internal/scenario ./capture ./capture/hotspot ./capture/vmstructs
 	LEAKSCOPE_TEST_JDKS=all $(GO) test -parallel 4 -timeout 60m -run 'TestLive' ./cmd/leakscope
 
 # Captures without a pause while the target allocates and collects: how many are

@@ -26,6 +26,8 @@ type graph struct {
 	classOf []heap.ClassID
 	index   addressIndex
 	objects int64
+	sought  []heap.ClassID
+	found   []hit // objects of the classes that were sought, by address
 	mirrors map[heap.Node]*klass
 	longest uint64 // array whose elements are read; 0: no bound
 	onStack map[heap.Node]bool
@@ -174,19 +176,22 @@ func (g *graph) Objects(classes []heap.ClassID) ([]heap.Node, error) {
 	for _, c := range classes {
 		wanted[c] = true
 	}
-	found, err := g.j.newSweep(wanted).run(g.ctx, g.j, g.runs, g.workers)
-	if err != nil {
-		return nil, err
+	if !slices.Equal(g.sought, classes) {
+		g.found, g.objects = nil, 0
+		found, err := g.j.newSweep(wanted).run(g.ctx, g.j, g.runs, g.workers)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			g.objects += f.objects
+			g.found = append(g.found, f.hits...)
+		}
+		slices.SortFunc(g.found, func(a, b hit) int { return cmp.Compare(a.from, b.from) })
+		g.sought = slices.Clone(classes)
 	}
-	var all []hit
-	for _, f := range found {
-		g.objects += f.objects
-		all = append(all, f.hits...)
-	}
-	slices.SortFunc(all, func(a, b hit) int { return cmp.Compare(a.from, b.from) })
 	var ks []*klass
-	nodes := make([]heap.Node, 0, len(all))
-	for _, h := range all {
+	nodes := make([]heap.Node, 0, len(g.found))
+	for _, h := range g.found {
 		n := g.index.get(h.from)
 		if n == heap.None {
 			n = g.add(h.from, h.id)

@@ -140,7 +140,7 @@ func (t *Target) tryHeld(ctx context.Context, workers int, hold Hold, before sta
 	live := t.j.r
 	t.j.r = &reader{memory: s.memory}
 	defer func() { t.j.r = live }()
-	g, result, err := t.j.readHeap(ctx, workers, s.runs, s.threads, s.stacks, out)
+	g, result, err := t.j.readHeap(ctx, workers, s.runs, s.threads, s.stacks, nil, out)
 	if err != nil {
 		return nil, err
 	}

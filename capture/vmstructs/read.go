@@ -246,7 +246,11 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	}
 	spaces := j.spaces
 	j.since = &before
-	g, result, err := j.readHeap(ctx, workers, runs, threads, nil, out)
+	g, first, err := j.readHeap(ctx, workers, runs, threads, nil, nil, out)
+	var result *heap.Result
+	if err == nil {
+		g, result, err = j.readHeap(ctx, workers, runs, threads, nil, g, out)
+	}
 	j.since = nil
 	spacesErr := j.sameSpaces(spaces)
 	after, stateErr := j.state()
@@ -260,17 +264,24 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	case spacesErr != nil:
 		return nil, spacesErr
 	}
-	return result, g.accept(result)
+	if err := g.accept(result); err != nil {
+		return nil, err
+	}
+	return agree(first, result)
 }
 
 // readHeap reads what the heap's objects say. stacks are the used parts of the
-// threads' stacks, nil where they are still to be found.
-func (j *jvm) readHeap(ctx context.Context, workers int, runs []extent, threads []thread, stacks []extent, out *Reading) (*graph, *heap.Result, error) {
+// threads' stacks, nil where they are still to be found; before is a graph of
+// the same heap whose search for objects can be used again, or nil.
+func (j *jvm) readHeap(ctx context.Context, workers int, runs []extent, threads []thread, stacks []extent, before *graph, out *Reading) (*graph, *heap.Result, error) {
 	g, err := newGraph(ctx, j, runs, threads, workers)
 	if err != nil {
 		return nil, nil, err
 	}
 	g.stacks = stacks
+	if before != nil {
+		g.found, g.sought, g.objects = before.found, before.sought, before.objects
+	}
 	out.Counters = heap.Counters(g)
 	if err := g.stackRoots(); err != nil {
 		return nil, nil, err
