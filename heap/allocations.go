@@ -14,11 +14,12 @@ type chunkState struct {
 	memory   Node // the buffer that is its memory
 	address  uint64
 	size     int64
-	free     int64 // by the chunk's own books
-	live     int64 // of reachable buffers
-	cached   int64 // regions that threads keep for reuse
-	subpage  int64 // unused elements of runs cut into elements
-	gone     bool  // the chunk itself is garbage
+	free     int64    // by the chunk's own books
+	live     int64    // of reachable buffers
+	cached   int64    // regions that threads keep for reuse
+	subpage  int64    // unused elements of runs cut into elements
+	rest     retained // what the rows that stand for a part of it sum to
+	gone     bool     // the chunk itself is garbage
 	adaptive bool
 	page     int64
 	old      bool // bookkeeping before Netty 4.1.52: a buddy tree

@@ -6,8 +6,8 @@ import (
 )
 
 // Attribute finds the allocations of a heap and gives each its fate, its
-// holder and its connection. The Result has no Objects, Bytes and Retainers;
-// its Complete is set unless the graph failed, and then Reason says how.
+// holder and its connection. The Result has no Objects and Bytes; its Complete
+// is set unless the graph failed, and then Reason says how.
 //
 // The walk goes forward from all connections at once, level by level, and does
 // not enter what many connections share; so the nearest connection wins. What
@@ -59,6 +59,7 @@ type walk struct {
 
 	allocations []Allocation
 	paths       paths
+	retainers   *Retainer
 	counters    []Counter
 	checks      []Check
 	warnings    []string
@@ -130,7 +131,10 @@ func (w *walk) run() error {
 	}
 	w.settle()
 	w.noteStacks()
-	return w.readEvidence()
+	if err := w.readEvidence(); err != nil {
+		return err
+	}
+	return w.readRetainers()
 }
 
 // find asks the graph for the objects of all wanted classes.
@@ -240,6 +244,7 @@ func (w *walk) result() *Result {
 		Complete: true, Objects: -1, Bytes: -1,
 		Counters: w.counters, Checks: w.checks, Warnings: w.warnings,
 		Connections: w.connections, Allocations: w.allocations, Holders: w.paths.holders,
+		Retainers: w.retainers,
 	}
 	slices.SortFunc(r.Counters, func(a, b Counter) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Checks, func(a, b Check) int { return strings.Compare(a.Name, b.Name) })

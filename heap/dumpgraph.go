@@ -416,6 +416,9 @@ func (g *dumpGraph) References(nodes []Node, yield func(from Node, field int32, 
 	return nil
 }
 
+// edges are the references as they are laid out here.
+func (g *dumpGraph) edges() edges { return edges{g.starts, g.to, g.field} }
+
 // Referrers implements Graph.
 func (g *dumpGraph) Referrers(set []Node, yield func(from Node, field int32, to Node)) error {
 	member := make([]bool, len(g.objects))

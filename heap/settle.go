@@ -115,6 +115,8 @@ func (w *walk) settleChunk(c *chunkState) {
 	kind := KindPooled
 	add := func(fate Fate, bytes int64) {
 		if bytes > 0 {
+			c.rest.allocations++
+			c.rest.bytes += bytes
 			w.allocations = append(w.allocations, Allocation{
 				Address: c.address, Bytes: bytes, Chunk: c.address, Kind: kind, Fate: fate,
 				Remainder: true, Holder: -1, Connection: -1,

@@ -1,0 +1,349 @@
+package heap
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// retained is what would be freed.
+type retained struct{ allocations, bytes int64 }
+
+func (r *retained) add(other retained) {
+	r.allocations += other.allocations
+	r.bytes += other.bytes
+}
+
+const (
+	// maxRetainers bounds the steps of the tree: those that retain most are
+	// told apart, the rest of each level is summed.
+	maxRetainers = 2000
+	// maxLevel bounds the children of one step.
+	maxLevel = 64
+	// retainerDepth bounds the steps below one another; what lies deeper
+	// counts for the last of them.
+	retainerDepth = 64
+)
+
+// SeveralRoots is the [Retainer.Root] of what more than one root reaches by
+// separate ways: none of them retains it alone.
+const SeveralRoots = "several roots"
+
+// OtherRetainers is the [Retainer.Step] that sums the children of a step that
+// are not told apart.
+const OtherRetainers = "(others)"
+
+// readRetainers makes the tree of retained sizes: of the dominator tree of the
+// objects, those that retain an allocation, gathered by the steps that lead to
+// them.
+func (w *walk) readRetainers() error {
+	if !w.rootsKnown {
+		return nil
+	}
+	// What is kept by Node for other purposes is needed no more.
+	w.owners.of, w.owners.level = nil, nil
+	w.connWay = way{}
+	e, err := w.edges()
+	if err != nil {
+		return err
+	}
+	w.retainers = newRetainerTree(w, e).top()
+	return nil
+}
+
+// edges lays out the references between all reachable objects.
+func (w *walk) edges() (edges, error) {
+	if g, ok := w.g.(interface{ edges() edges }); ok {
+		return g.edges(), nil
+	}
+	e := edges{starts: make([]uint32, w.g.Len()+1)}
+	var nodes []Node
+	for n := range Node(w.g.Len()) {
+		if w.rootWay.met(n) {
+			nodes = append(nodes, n)
+		}
+	}
+	err := w.g.References(nodes, func(from Node, field int32, to Node) {
+		if !w.rootWay.met(to) {
+			return // an object that came up after the walk
+		}
+		e.to = append(e.to, to)
+		e.field = append(e.field, elementField)
+		if field != Element {
+			e.field[len(e.field)-1] = uint16(min(field, elementField-1))
+		}
+		e.starts[from+1]++
+	})
+	for n := range w.g.Len() {
+		e.starts[n+1] += e.starts[n]
+	}
+	return e, err
+}
+
+// retainerTree gathers dominators by steps. Entries 0 to len(rootNames)−1
+// stand for the kinds of root, each above what it alone reaches.
+type retainerTree struct {
+	w    *walk
+	e    edges
+	d    *dominators
+	root map[Node]RootKind // the strongest kind of each root
+
+	entries  []retainerEntry
+	children map[prefixKey]int32
+	at       []int32 // by number: the entry of an object that retains something, + 1
+}
+
+type retainerEntry struct {
+	above    int32
+	step     int32
+	depth    int32
+	repeated bool
+	objects  int64
+	retained retained
+}
+
+const (
+	severalRoots = int(rootConnection) // none of the trees starts at a connection
+	noField      = elementField - 1
+)
+
+func newRetainerTree(w *walk, e edges) *retainerTree {
+	t := &retainerTree{w: w, e: e, root: map[Node]RootKind{}, children: map[prefixKey]int32{}}
+	var roots []Node
+	w.g.Roots(func(n Node, kind RootKind) {
+		if before, ok := t.root[n]; !ok || kind < before {
+			t.root[n] = kind
+		}
+		roots = append(roots, n)
+	})
+	t.d = dominate(e, roots)
+	t.at = make([]int32, len(t.d.order))
+	for i := range w.anchors {
+		if a := &w.anchors[i]; a.node != None {
+			t.mark(a.node)
+		}
+	}
+	for i := range w.chunks {
+		if c := &w.chunks[i]; c.rest.bytes > 0 {
+			t.mark(c.node)
+		}
+	}
+	t.gather()
+	for i := range w.anchors {
+		if a := &w.anchors[i]; a.node != None {
+			t.weigh(a.node, retained{1, a.bytes})
+		}
+	}
+	for i := range w.chunks {
+		if c := &w.chunks[i]; c.rest.bytes > 0 {
+			t.weigh(c.node, c.rest)
+		}
+	}
+	for i := len(t.entries) - 1; i > severalRoots; i-- {
+		t.entries[t.entries[i].above].retained.add(t.entries[i].retained)
+	}
+	return t
+}
+
+// mark marks an object and its dominators.
+func (t *retainerTree) mark(n Node) {
+	for v := t.d.number[n]; v != 0 && t.at[v] == 0; v = t.d.idom[v] {
+		t.at[v] = -1
+	}
+}
+
+func (t *retainerTree) weigh(n Node, r retained) {
+	if v := t.d.number[n]; v != 0 {
+		t.entries[t.at[v]-1].retained.add(r)
+	}
+}
+
+// gather gives each marked object its entry, dominators first.
+func (t *retainerTree) gather() {
+	direct := t.directFields()
+	t.entries = make([]retainerEntry, severalRoots+1)
+	for v := uint32(1); int(v) < len(t.at); v++ {
+		if t.at[v] == 0 {
+			continue
+		}
+		n := t.d.order[v]
+		above, step := int32(severalRoots), int32(0)
+		switch d := t.d.idom[v]; {
+		case d != 0:
+			above = t.at[d] - 1
+			if direct[v] != noField {
+				step = t.w.paths.step(t.w, t.d.order[d], n, direct[v])
+			} else {
+				step = t.shown(n)
+			}
+		default:
+			if kind, ok := t.root[n]; ok {
+				above = int32(kind)
+			} else {
+				step = t.shown(n)
+			}
+			if step == 0 {
+				step = t.className(n)
+			}
+		}
+		at := t.below(above, step)
+		if step != 0 {
+			t.entries[at].objects++
+		}
+		t.at[v] = at + 1
+	}
+}
+
+// directFields returns, by number, the field by which an object's dominator
+// itself refers to it, the first of several; noField where none does.
+func (t *retainerTree) directFields() []uint16 {
+	direct := make([]uint16, len(t.at))
+	for v := range direct {
+		direct[v] = noField
+	}
+	for v := uint32(1); int(v) < len(t.at); v++ {
+		if t.at[v] == 0 {
+			continue
+		}
+		n := t.d.order[v]
+		for at := t.e.starts[n]; at < t.e.starts[n+1]; at++ {
+			if to := t.d.number[t.e.to[at]]; to > v && t.d.idom[to] == v && direct[to] == noField {
+				direct[to] = t.e.field[at]
+			}
+		}
+	}
+	return direct
+}
+
+// shown names an object that its dominator does not refer to itself by the
+// last step of its shortest way from a root, which passes the dominator too.
+func (t *retainerTree) shown(n Node) int32 {
+	if from := t.w.rootWay.from[n]; from != n {
+		return t.w.paths.step(t.w, from, n, t.w.rootWay.field[n])
+	}
+	return t.className(n)
+}
+
+// className names an object by its class, and a class by its own name.
+func (t *retainerTree) className(n Node) int32 {
+	if c, isMirror := t.w.mirrors[n]; isMirror {
+		return t.w.paths.stepID("class " + t.w.classes[c].Name)
+	}
+	return t.w.paths.stepID(cmp.Or(t.w.className(n), "object of unknown class"))
+}
+
+// below returns the entry for a step below another. Links of a chain that
+// follow one another are one step.
+func (t *retainerTree) below(above, step int32) int32 {
+	if step == 0 {
+		return above
+	}
+	at := &t.entries[above]
+	if at.depth > 0 {
+		texts := t.w.paths.texts
+		if at.step == step || strings.TrimSuffix(texts[at.step], "…") == strings.TrimSuffix(texts[step], "…") {
+			at.repeated = true
+			return above
+		}
+	}
+	if at.depth == retainerDepth {
+		return above
+	}
+	key := prefixKey{above, step}
+	child, ok := t.children[key]
+	if !ok {
+		child = int32(len(t.entries))
+		t.entries = append(t.entries, retainerEntry{above: above, step: step, depth: at.depth + 1})
+		t.children[key] = child
+	}
+	return child
+}
+
+// top makes the tree that is shown.
+func (t *retainerTree) top() *Retainer {
+	order := make([]int32, 0, len(t.entries))
+	for i := range t.entries {
+		if i > severalRoots {
+			order = append(order, int32(i))
+		}
+	}
+	// What retains more comes first; of equals what is above the other. So the
+	// first of them are whole branches.
+	slices.SortFunc(order, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(t.entries[b].retained.bytes, t.entries[a].retained.bytes), cmp.Compare(a, b))
+	})
+	top := &Retainer{}
+	shown := make([]*Retainer, len(t.entries))
+	for root := range severalRoots + 1 {
+		top.Bytes += t.entries[root].retained.bytes
+		top.Allocations += t.entries[root].retained.allocations
+		shown[root] = top
+	}
+	others := map[*Retainer]*Retainer{}
+	for rank, i := range order {
+		e := &t.entries[i]
+		above := shown[e.above]
+		if above == nil {
+			continue // below one that is summed
+		}
+		if o := others[above]; o != nil || rank >= maxRetainers || len(above.Children) == maxLevel {
+			if o == nil {
+				o = &Retainer{Step: OtherRetainers}
+				others[above] = o
+			}
+			o.Objects += e.objects
+			o.Allocations += e.retained.allocations
+			o.Bytes += e.retained.bytes
+			continue
+		}
+		r := &Retainer{
+			Step: t.w.paths.texts[e.step], Objects: e.objects,
+			Allocations: e.retained.allocations, Bytes: e.retained.bytes,
+		}
+		if e.repeated && !strings.HasSuffix(r.Step, "…") {
+			r.Step += "…"
+		}
+		if above == top {
+			r.Root = rootWords[e.above]
+			if int(e.above) == severalRoots {
+				r.Root = SeveralRoots
+			}
+		}
+		above.Children = append(above.Children, r)
+		shown[i] = r
+	}
+	for above, o := range others {
+		above.Children = append(above.Children, o)
+	}
+	for _, r := range shown {
+		if r != nil {
+			sortRetainers(r.Children)
+		}
+	}
+	for i, r := range top.Children {
+		// A class whose static field alone retains all of it adds nothing.
+		if len(r.Children) == 1 && r.Children[0].Bytes == r.Bytes && strings.HasPrefix(r.Step, "class ") {
+			only := r.Children[0]
+			only.Root = r.Root
+			top.Children[i] = only
+		}
+	}
+	sortRetainers(top.Children)
+	return top
+}
+
+// sortRetainers orders a level by bytes, the sum of the others last.
+func sortRetainers(level []*Retainer) {
+	slices.SortStableFunc(level, func(a, b *Retainer) int {
+		last := func(r *Retainer) int {
+			if r.Step == OtherRetainers {
+				return 1
+			}
+			return 0
+		}
+		return cmp.Or(
+			cmp.Compare(last(a), last(b)), cmp.Compare(b.Bytes, a.Bytes),
+			strings.Compare(a.Step, b.Step), strings.Compare(a.Root, b.Root),
+		)
+	})
+}
