@@ -123,6 +123,9 @@ func (c *comparison) result() *Result {
 		Residency:      c.residencyRows(),
 		Sources:        c.sourceRows(),
 	}
+	if h := c.head.Snapshot.Heap; h != nil {
+		r.Retainers = h.Retainers
+	}
 	r.Trends = c.trends()
 	r.Findings = append([]Finding{}, c.findings(r)...)
 	r.Summary = c.summary(r)

@@ -11,7 +11,7 @@ import (
 // schema is never edited, only added to.
 const (
 	Schema        = "urn:leakscope:schema:report:1"
-	FormatVersion = "1.0"
+	FormatVersion = "1.1"
 )
 
 // Int is a whole number that may be unknown.
@@ -89,22 +89,25 @@ type Pair struct {
 // Result is the answer to report (one snapshot) and diff (two or more). Its
 // JSON form is the contract in doc/json.md.
 type Result struct {
-	Schema         string           `json:"schema"`
-	FormatVersion  string           `json:"format_version"`
-	Tool           snapshot.Tool    `json:"tool"`
-	Inputs         []Input          `json:"inputs"`
-	Summary        Summary          `json:"summary"`
-	States         []StateRow       `json:"states"`
-	Fates          []FateRow        `json:"fates"`
-	Holders        []HolderRow      `json:"holders"`
-	Connections    []ConnectionRow  `json:"connections"`
-	Transitions    []Transition     `json:"transitions"`
-	Findings       []Finding        `json:"findings"`
-	Trends         []Trend          `json:"trends"` // three snapshots or more
-	Reconciliation []Reconciliation `json:"reconciliation"`
-	Residency      []Residency      `json:"residency"` // empty: rss could not be split
-	Sources        []SourceRow      `json:"sources"`
-	Warnings       []string         `json:"warnings"`
+	Schema        string        `json:"schema"`
+	FormatVersion string        `json:"format_version"`
+	Tool          snapshot.Tool `json:"tool"`
+	Inputs        []Input       `json:"inputs"`
+	Summary       Summary       `json:"summary"`
+	States        []StateRow    `json:"states"`
+	Fates         []FateRow     `json:"fates"`
+	Holders       []HolderRow   `json:"holders"`
+	// Retainers is the head's tree of who would free how much if it were gone;
+	// missing where not all roots of its heap are known.
+	Retainers      *snapshot.Retainer `json:"retainers,omitempty"`
+	Connections    []ConnectionRow    `json:"connections"`
+	Transitions    []Transition       `json:"transitions"`
+	Findings       []Finding          `json:"findings"`
+	Trends         []Trend            `json:"trends"` // three snapshots or more
+	Reconciliation []Reconciliation   `json:"reconciliation"`
+	Residency      []Residency        `json:"residency"` // empty: rss could not be split
+	Sources        []SourceRow        `json:"sources"`
+	Warnings       []string           `json:"warnings"`
 }
 
 // Input is one snapshot that went in.

@@ -71,6 +71,7 @@ type anchor struct {
 	address uint64
 	bytes   int64
 	kind    Kind
+	fate    Fate  // once it is settled
 	chunk   int32 // index in walk.chunks; -1
 }
 

@@ -35,7 +35,7 @@ const OtherRetainers = "(others)"
 
 // readRetainers makes the tree of retained sizes: of the dominator tree of the
 // objects, those that retain an allocation, gathered by the steps that lead to
-// them.
+// them. The runtime's own allocations are left out.
 func (w *walk) readRetainers() error {
 	if !w.rootsKnown {
 		return nil
@@ -118,31 +118,29 @@ func newRetainerTree(w *walk, e edges) *retainerTree {
 	})
 	t.d = dominate(e, roots)
 	t.at = make([]int32, len(t.d.order))
-	for i := range w.anchors {
-		if a := &w.anchors[i]; a.node != None {
-			t.mark(a.node)
-		}
-	}
-	for i := range w.chunks {
-		if c := &w.chunks[i]; c.rest.bytes > 0 {
-			t.mark(c.node)
-		}
-	}
+	w.eachRetained(func(n Node, _ retained) { t.mark(n) })
 	t.gather()
-	for i := range w.anchors {
-		if a := &w.anchors[i]; a.node != None {
-			t.weigh(a.node, retained{1, a.bytes})
-		}
-	}
-	for i := range w.chunks {
-		if c := &w.chunks[i]; c.rest.bytes > 0 {
-			t.weigh(c.node, c.rest)
-		}
-	}
+	w.eachRetained(t.weigh)
 	for i := len(t.entries) - 1; i > severalRoots; i-- {
 		t.entries[t.entries[i].above].retained.add(t.entries[i].retained)
 	}
 	return t
+}
+
+// eachRetained visits the objects that stand for allocations: buffers, and
+// chunks of pools for what is no live buffer in them. Garbage, and what is the
+// runtime's own, is left out.
+func (w *walk) eachRetained(visit func(n Node, r retained)) {
+	for i := range w.anchors {
+		if a := &w.anchors[i]; a.fate != FateUnreachable && a.fate != FateRuntime {
+			visit(a.node, retained{1, a.bytes})
+		}
+	}
+	for i := range w.chunks {
+		if c := &w.chunks[i]; c.rest.bytes > 0 {
+			visit(c.node, c.rest)
+		}
+	}
 }
 
 // mark marks an object and its dominators.
@@ -224,12 +222,13 @@ func (t *retainerTree) shown(n Node) int32 {
 	return t.className(n)
 }
 
-// className names an object by its class, and a class by its own name.
+// className names an object by its class, and a class by its own name: in words
+// that no field can have.
 func (t *retainerTree) className(n Node) int32 {
 	if c, isMirror := t.w.mirrors[n]; isMirror {
 		return t.w.paths.stepID("class " + t.w.classes[c].Name)
 	}
-	return t.w.paths.stepID(cmp.Or(t.w.className(n), "object of unknown class"))
+	return t.w.paths.stepID("instance of " + cmp.Or(t.w.className(n), "an unknown class"))
 }
 
 // below returns the entry for a step below another. Links of a chain that

@@ -19,6 +19,7 @@ func (w *walk) settle() {
 			row.Chunk = w.chunks[a.chunk].address
 		}
 		w.judge(a.node, &row)
+		a.fate = row.Fate
 		w.allocations = append(w.allocations, row)
 	}
 	for i := range w.chunks {

@@ -117,7 +117,7 @@ func TestReadJSONRefuses(t *testing.T) {
 		"cut off":        good[:len(good)/2],
 		"more text":      good + "{}",
 		"another schema": strings.Replace(good, analyze.Schema, "urn:leakscope:schema:snapshot:1", 1),
-		"a later major":  strings.Replace(good, `"format_version": "1.0"`, `"format_version": "2.0"`, 1),
+		"a later major":  strings.Replace(good, `"format_version": "1.1"`, `"format_version": "2.0"`, 1),
 		"a wrong type":   strings.Replace(good, `"verdict": "steady"`, `"verdict": 1`, 1),
 	} {
 		_, _, err := ReadJSON(strings.NewReader(text))
@@ -126,7 +126,7 @@ func TestReadJSONRefuses(t *testing.T) {
 			t.Errorf("%s: error %v, want a FormatError", name, err)
 		}
 	}
-	later := strings.Replace(good, `"format_version": "1.0"`, `"format_version": "1.9", "later": []`, 1)
+	later := strings.Replace(good, `"format_version": "1.1"`, `"format_version": "1.9", "later": []`, 1)
 	if _, _, err := ReadJSON(strings.NewReader(later)); err != nil {
 		t.Errorf("a later minor version: %v", err)
 	}

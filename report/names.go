@@ -5,6 +5,7 @@ import (
 	"unicode"
 
 	"github.com/leakscope/leakscope/analyze"
+	"github.com/leakscope/leakscope/snapshot"
 )
 
 // classNames writes class names without their package where that is not
@@ -20,6 +21,11 @@ func namesOf(r *analyze.Result) classNames {
 			}
 		}
 	}
+	eachRetainer(r.Retainers, func(of *snapshot.Retainer) {
+		if class, _, ok := splitStep(of.Step); ok {
+			n.note(class)
+		}
+	})
 	for i := range r.Connections {
 		n.note(r.Connections[i].Class)
 	}

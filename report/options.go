@@ -7,6 +7,9 @@ type Options struct {
 	// Top is how many holders, connections and trends are shown; 0: 10,
 	// negative: all.
 	Top int
+	// Retainers is how many steps of the tree of retained sizes are shown;
+	// 0: none, negative: all.
+	Retainers int
 	// ShowAddresses leaves network addresses and host names as they are in the
 	// formats that mask them by default: markdown, github, sarif.
 	ShowAddresses bool

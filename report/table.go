@@ -24,6 +24,7 @@ func Table(w io.Writer, r *analyze.Result, gate *policy.Outcome, o Options) erro
 	if len(r.Inputs) > 0 {
 		v.states()
 		v.holders()
+		v.retainers()
 		v.connections()
 		v.transitions()
 		v.fates()

@@ -16,7 +16,7 @@ type Heap struct {
 	Warnings []string        `json:"warnings"`
 
 	// Retainers is the tree of who would free how much if it were gone; nil
-	// when the heap's roots were not known.
+	// when the heap's roots were not all known.
 	Retainers *Retainer `json:"retainers,omitempty"`
 
 	Holders     []Holder         `json:"-"` // indexed by Allocation.Holder
@@ -127,10 +127,11 @@ type Check struct {
 
 // Retainer is one step of the tree of retained sizes: all objects at one
 // "Class.field" below one parent step. What it retains would be freed if they
-// were gone.
+// were gone. The bytes of its children sum to its own or less: the difference
+// stands at the step itself.
 type Retainer struct {
-	Step        string      `json:"step"`           // "" at the top
-	Root        string      `json:"root,omitempty"` // of a child of the top: as Holder.Root
+	Step        string      `json:"step"`           // "" at the top; "(others)" sums those that are not told apart
+	Root        string      `json:"root,omitempty"` // of a child of the top: as Holder.Root, or "several roots"
 	Objects     int64       `json:"objects"`        // objects that stand at this step
 	Allocations int64       `json:"allocations"`    // allocations they retain
 	Bytes       int64       `json:"bytes"`          // off-heap bytes they retain, Children included

@@ -65,6 +65,40 @@ func (s *Snapshot) HeapProfile() *profile.Profile {
 	return b.done()
 }
 
+// RetainedProfile renders the tree of retained sizes as a pprof profile: the
+// stack is the way down the tree, the kind of root outermost; values
+// allocations/count and space/bytes. The cumulative value of a frame is what
+// its step retains, the flat value what stands at the step itself.
+func (s *Snapshot) RetainedProfile() *profile.Profile {
+	b := newProfile(s, "allocations", "space")
+	if s.Heap == nil || s.Heap.Retainers == nil {
+		return b.done()
+	}
+	type branch struct {
+		r     *Retainer
+		stack []string
+	}
+	work := []branch{{r: s.Heap.Retainers}}
+	for len(work) > 0 {
+		at := work[len(work)-1]
+		work = work[:len(work)-1]
+		flat, count := at.r.Bytes, at.r.Allocations
+		for _, child := range at.r.Children {
+			flat -= child.Bytes
+			count -= child.Allocations
+			stack := at.stack[:len(at.stack):len(at.stack)]
+			if child.Root != "" {
+				stack = append(stack, "["+child.Root+"]")
+			}
+			work = append(work, branch{child, append(stack, child.Step)})
+		}
+		if flat > 0 && len(at.stack) > 0 {
+			b.sample(at.stack, nil, count, flat)
+		}
+	}
+	return b.done()
+}
+
 // Label is a connection's short name: its addresses, or its class when it has
 // none.
 func (c *HeapConnection) Label() string {

@@ -118,6 +118,7 @@ func Read(r io.ReaderAt, size int64) (*Snapshot, error) {
 	if in.has(entryHeap) {
 		s.Heap = new(Heap)
 		in.document(entryHeap, s.Heap)
+		in.checkRetainers(s.Heap.Retainers)
 		s.Heap.Holders = readRows[Holder](&in, entryHolders)
 		s.Heap.Connections = readRows[HeapConnection](&in, entryHeapConns)
 		s.Heap.Allocations = readRows[Allocation](&in, entryAllocations)
@@ -125,6 +126,7 @@ func Read(r io.ReaderAt, size int64) (*Snapshot, error) {
 	}
 	in.verify(entryHeapProfile)
 	in.verify(entryMmapProfile)
+	in.verify(entryRetained)
 	if in.err != nil {
 		return nil, in.err
 	}
@@ -255,5 +257,27 @@ func (in *reader) checkIndexes(h *Heap) {
 		if a.Bytes < 0 {
 			in.fail(entryAllocations, i+1, fmt.Errorf("negative size %d", a.Bytes))
 		}
+	}
+}
+
+// checkRetainers makes sure that the tree of retained sizes has no holes and
+// no more in its branches than in its stem.
+func (in *reader) checkRetainers(top *Retainer) {
+	if top == nil {
+		return
+	}
+	for work := []*Retainer{top}; len(work) > 0; {
+		r := work[len(work)-1]
+		work = work[:len(work)-1]
+		left, leftAllocations := r.Bytes, r.Allocations
+		for _, child := range r.Children {
+			if child == nil || child.Bytes < 0 || child.Bytes > left || child.Allocations < 0 || child.Allocations > leftAllocations {
+				in.fail(entryHeap, 0, fmt.Errorf("retainers: what is below %q is not a part of it", r.Step))
+				return
+			}
+			left -= child.Bytes
+			leftAllocations -= child.Allocations
+		}
+		work = append(work, r.Children...)
 	}
 }

@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +48,12 @@ func full() *Snapshot {
 		Heap: &Heap{
 			Method: "heap-dump", Complete: true, Counters: []Counter{{Name: "java.nio.Bits.RESERVED_MEMORY", Value: Known[int64](8192)}},
 			Checks: []Check{{Name: "c", Expected: 1, Actual: 1, OK: true}}, Warnings: []string{},
+			Retainers: &Retainer{Allocations: 3, Bytes: 8256, Children: []*Retainer{
+				{Step: "java.lang.Thread", Root: "thread", Objects: 1, Allocations: 2, Bytes: 8192, Children: []*Retainer{
+					{Step: "a.Session.buffers", Objects: 1, Allocations: 1, Bytes: 4096},
+				}},
+				{Step: "a.Pool.chunk", Root: "several roots", Objects: 1, Allocations: 1, Bytes: 64},
+			}},
 			Holders:     []Holder{{Path: []string{"sun.nio.ch.SocketChannelImpl.keys", "a.Session.buffers"}, Root: "connection"}},
 			Connections: []HeapConnection{{Class: "sun.nio.ch.SocketChannelImpl", Object: 0xf0000000, FD: Known(5), Closed: Known(false), Local: netip.MustParseAddrPort("[::1]:9000"), Remote: netip.MustParseAddrPort("[::1]:40000"), Evidence: map[string]int64{"SelectionKeyImpl.interestOps": 0}}},
 			Allocations: []Allocation{
@@ -139,6 +147,11 @@ func TestDamagedFiles(t *testing.T) {
 			return content
 		})
 	}
+	retaining := func(change func(top *Retainer)) []byte {
+		s := full()
+		change(s.Heap.Retainers)
+		return encode(t, s)
+	}
 	tests := []struct {
 		name string
 		file []byte
@@ -163,6 +176,7 @@ func TestDamagedFiles(t *testing.T) {
 		{"changed profile", replace(entryHeapProfile, "\x1f", "\x1e"), "heap.pb.gz: digest"},
 		{"later major version", replace(entryManifest, `"format_version": "1.0"`, `"format_version": "2.0"`), "unsupported format version 2.0"},
 		{"version without sense", replace(entryManifest, `"format_version": "1.0"`, `"format_version": "new"`), "want major.minor"},
+		{"a branch of retainers that is more than its stem", retaining(func(top *Retainer) { top.Children[0].Children[0].Bytes = 9999 }), "heap.json: retainers"},
 		{"broken row", replace(entryAllocations, `"bytes":64`, `"bytes":x`), "allocations.ndjson line 3"},
 	}
 	for _, test := range tests {
@@ -291,4 +305,39 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("what was read cannot be written: %v", err)
 		}
 	})
+}
+
+// TestRetainedProfile holds the pprof view of the tree of retained sizes: a
+// frame's cumulative value is what its step retains.
+func TestRetainedProfile(t *testing.T) {
+	p := full().RetainedProfile()
+	if err := p.CheckValid(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range p.Sample {
+		var stack []string
+		for _, l := range slices.Backward(s.Location) {
+			stack = append(stack, l.Line[0].Function.Name)
+		}
+		got = append(got, fmt.Sprintf("%v %d %d", stack, s.Value[0], s.Value[1]))
+	}
+	slices.Sort(got)
+	want := []string{
+		"[[several roots] a.Pool.chunk] 1 64",
+		"[[thread] java.lang.Thread a.Session.buffers] 1 4096",
+		"[[thread] java.lang.Thread] 1 4096",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A tree with a hole, which no writer makes, is refused rather than followed.
+func TestRetainersWithHole(t *testing.T) {
+	in := &reader{}
+	in.checkRetainers(&Retainer{Bytes: 10, Children: []*Retainer{nil}})
+	if in.err == nil {
+		t.Error("the hole was not seen")
+	}
 }

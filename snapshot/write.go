@@ -38,6 +38,7 @@ const (
 	entryAllocations = "allocations.ndjson"
 	entryHeapProfile = "heap.pb.gz"
 	entryMmapProfile = "mmap.pb.gz"
+	entryRetained    = "retained.pb.gz"
 )
 
 // Write writes s as an archive to w. It fills in the manifest's schema, format
@@ -67,6 +68,9 @@ func Write(w io.Writer, s *Snapshot) error {
 		rows(&a, entryHeapConns, s.Heap.Connections)
 		rows(&a, entryAllocations, s.Heap.Allocations)
 		a.profile(entryHeapProfile, s.HeapProfile())
+		if s.Heap.Retainers != nil {
+			a.profile(entryRetained, s.RetainedProfile())
+		}
 	}
 	m := s.Manifest
 	m.Schema, m.FormatVersion = Schema, FormatVersion

@@ -28,6 +28,9 @@ func (a *app) reportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if f.retainers < 0 {
+				return usageError("e.g. --top-retainers=10", "--top-retainers %d: want 0 or more", f.retainers)
+			}
 			limits, err := f.limits()
 			if err != nil {
 				return err
@@ -47,6 +50,8 @@ func (a *app) reportCommand() *cobra.Command {
 	}
 	f.register(cmd)
 	f.registerLimits(cmd)
+	cmd.Flags().IntVar(&f.retainers, "top-retainers", 0, "show so many steps of the tree of retained sizes: what would be freed if they were gone")
+	cmd.Flags().Lookup("top-retainers").NoOptDefVal = "10"
 	return cmd
 }
 

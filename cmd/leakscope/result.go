@@ -24,6 +24,7 @@ import (
 type resultFlags struct {
 	outputs       outputs
 	top           int
+	retainers     int
 	all           bool
 	showAddresses bool
 	idle          time.Duration
@@ -97,9 +98,12 @@ func (f *resultFlags) render(a *app, all []output, r *analyze.Result, gate *poli
 
 // reportOptions fits a report to where it goes.
 func (a *app) reportOptions(file bool, f *resultFlags) report.Options {
-	o := report.Options{Top: f.top, ShowAddresses: f.showAddresses}
+	o := report.Options{Top: f.top, Retainers: f.retainers, ShowAddresses: f.showAddresses}
 	if f.all {
 		o.Top = -1
+		if o.Retainers > 0 {
+			o.Retainers = -1
+		}
 	}
 	mode, err := term.ParseColorMode(a.color)
 	if err != nil || file {
