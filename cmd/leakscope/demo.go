@@ -146,11 +146,22 @@ func (a *app) liveDemo(ctx context.Context, home string) (inputs []analyze.Named
 		if !sleepUntil(ctx, time.Now().Add(demoSettle)) {
 			return nil, context.Cause(ctx)
 		}
-		bar := a.progress()
-		o := capture.Options{
-			PID: process.PID(), Version: version, Announce: a.announce, Progress: bar.report,
-			Parts: []capture.Part{capture.PartMmap, capture.PartConnections, capture.PartJVM, capture.PartHeap},
+		s, err := a.demoCapture(ctx, process.PID())
+		if err != nil {
+			return nil, err
 		}
+		inputs = append(inputs, analyze.Named{Name: name, Snapshot: s})
+	}
+	return inputs, nil
+}
+
+// demoCapture captures the program from outside, or by a heap dump where that
+// can't be.
+func (a *app) demoCapture(ctx context.Context, pid int) (*snapshot.Snapshot, error) {
+	o := capture.Options{PID: pid, Version: version, Announce: a.announce}
+	for {
+		bar := a.progress()
+		o.Progress = bar.report
 		s, err := capture.Run(ctx, o)
 		bar.finish()
 		switch {
@@ -160,12 +171,14 @@ func (a *app) liveDemo(ctx context.Context, home string) (inputs []analyze.Named
 			return nil, context.Cause(ctx)
 		}
 		a.describe(s)
+		if s.Heap != nil {
+			return s, nil
+		}
 		if err := missing(s, o); err != nil {
 			return nil, err
 		}
-		inputs = append(inputs, analyze.Named{Name: name, Snapshot: s})
+		o.Parts = []capture.Part{capture.PartMmap, capture.PartConnections, capture.PartJVM, capture.PartHeap}
 	}
-	return inputs, nil
 }
 
 // describePhase is what the program says it holds, to compare the report with.
@@ -216,8 +229,8 @@ func (a *app) repeat(f *demoFlags) {
 	}
 	a.note("the same by hand, on a JVM of your own:")
 	for _, line := range []string{
-		"leakscope capture --heap PID -o " + demo.First,
-		"leakscope capture --heap PID -o " + demo.Second + "     # a minute later",
+		"leakscope capture PID -o " + demo.First,
+		"leakscope capture PID -o " + demo.Second + "     # a minute later",
 		"leakscope diff " + demo.First + " " + demo.Second,
 	} {
 		_, _ = fmt.Fprintf(a.stderr, "  %s\n", line)

@@ -43,7 +43,7 @@ func TestDemoRecorded(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}
 	showsAllStates(t, out.Bytes())
-	for _, want := range []string{"recorded", "leakscope capture --heap PID -o first.lscope", "leakscope diff first.lscope second.lscope"} {
+	for _, want := range []string{"recorded", "leakscope capture PID -o first.lscope", "leakscope diff first.lscope second.lscope"} {
 		if !strings.Contains(errs.String(), want) {
 			t.Errorf("stderr lacks %q:\n%s", want, errs.String())
 		}
