@@ -3,8 +3,10 @@ package vmstructs
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +31,31 @@ func (m *image) set(t testing.TB, address, value uint64) *image {
 	return c
 }
 
+// patience is a budget that no reading of an image needs.
+const patience = 5 * time.Minute
+
+// errEnough ends a reading that was tried often enough.
+var errEnough = errors.New("tried often enough")
+
+// triesAtMost ends a reading after some tries, whatever time they take.
+func (t *Target) triesAtMost(n int) {
+	t.refresh = func() error {
+		if n--; n == 0 {
+			return errEnough
+		}
+		return nil
+	}
+}
+
+// stride is how many faults a test leaves out after each. LEAKSCOPE_TEST_FAULTS
+// in the environment has none left out.
+func stride(n int64) int64 {
+	if os.Getenv("LEAKSCOPE_TEST_FAULTS") != "" {
+		return 1
+	}
+	return max(n, 1)
+}
+
 // exactOrError reads an image and accepts what the undamaged one gives, and any
 // error, but no other result.
 func exactOrError(t testing.TB, m *image, truth []string) error {
@@ -37,10 +64,13 @@ func exactOrError(t testing.TB, m *image, truth []string) error {
 	if err != nil {
 		return err
 	}
-	// Two tries, more or less.
-	reading, err := target.Read(t.Context(), Options{Budget: 100 * time.Millisecond, Workers: 1})
+	target.triesAtMost(3)
+	reading, err := target.Read(t.Context(), Options{Budget: patience, Workers: 1})
 	if (err == nil) != (reading.Heap != nil) {
 		t.Errorf("a heap: %t, with the error %v", reading.Heap != nil, err)
+	}
+	if errors.Is(err, errEnough) {
+		err = fmt.Errorf("%w: %s", err, reading.Rejected[0])
 	}
 	if err == nil {
 		if diff := cmp.Diff(truth, rows(reading.Heap)); diff != "" {
@@ -62,7 +92,7 @@ func TestReadsFail(t *testing.T) {
 			}
 			calls := m.cost().Calls
 			again, failed := 0, 0
-			for n := int64(1); n <= calls; n += max(1, calls/41) {
+			for n := int64(1); n <= calls; n += stride(calls / 20) {
 				c := &image{mappings: m.mappings, pages: m.pages}
 				c.fault = func(call int64, _ span, read func() error) error {
 					if call == n {
@@ -121,7 +151,8 @@ func TestCollections(t *testing.T) {
 			}
 			return nil
 		}
-		reading, err = target.Read(t.Context(), Options{Budget: 300 * time.Millisecond, Workers: 1})
+		target.triesAtMost(4)
+		reading, err = target.Read(t.Context(), Options{Budget: patience, Workers: 1})
 		return reading, flags, counts, err
 	}
 	never, once := func(int) bool { return false }, func(int) uint32 { return 1 }
@@ -148,10 +179,10 @@ func TestCollections(t *testing.T) {
 	}
 	// One collection, seen at one look after another: at the first, in the
 	// middle, at the last.
-	for n := flags - 1; n >= 0; n -= 7 {
+	for n := flags - 1; n >= 0; n -= int(stride(15)) {
 		exact(t, 2, func(at int) bool { return at == n }, once)
 	}
-	for n := counts - 1; n > 0; n -= 7 { // all of it was before the first look
+	for n := counts - 1; n > 0; n -= int(stride(15)) { // all of it was before the first look
 		exact(t, 2, never, func(at int) uint32 { return uint32(min(at/n, 1)) })
 	}
 	for what, always := range map[string]struct {
@@ -163,9 +194,26 @@ func TestCollections(t *testing.T) {
 		"one in each try":  {never, func(n int) uint32 { return uint32(n / 2) }},
 	} {
 		reading, _, _, err := read(t, always.active, always.count)
-		if !errors.Is(err, ErrUnstable) || reading.Heap != nil || reading.Tries < 3 {
+		if !errors.Is(err, errEnough) || reading.Heap != nil {
 			t.Errorf("%s: %d tries, %v", what, reading.Tries, err)
 		}
+	}
+}
+
+// TestUnstable has a budget end before a reading can be accepted.
+func TestUnstable(t *testing.T) {
+	m := loadImage(t, images[0])
+	target, err := m.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err = m.set(t, target.j.layout.gcActive, 1).open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reading, err := target.Read(t.Context(), Options{Budget: 50 * time.Millisecond})
+	if !errors.Is(err, ErrUnstable) || reading.Heap != nil || !strings.Contains(err.Error(), "a collection was running") {
+		t.Errorf("%d tries, %v", reading.Tries, err)
 	}
 }
 
@@ -217,13 +265,13 @@ func TestNamesMissing(t *testing.T) {
 				typ, _, _ := strings.Cut(full, "::")
 				return !needed[typ]
 			})
-			for i := 0; i < len(fields); i += 3 { // every one: about 10 s
+			for i := int64(0); i < int64(len(fields)); i += stride(7) {
 				full := fields[i]
 				_, field, _ := strings.Cut(full, "::")
 				c := m.without(t, field)
 				if err := exactOrError(t, c, truth); err != nil {
 					missed++
-					if !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrNotHotSpot) && !errors.Is(err, ErrUnstable) {
+					if !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrNotHotSpot) && !errors.Is(err, errEnough) {
 						t.Errorf("without %s: %v", full, err)
 					}
 				}
@@ -231,8 +279,8 @@ func TestNamesMissing(t *testing.T) {
 					t.Fatalf("without %s", full)
 				}
 			}
-			if t.Logf("%d of %d fields are needed", missed, len(fields)/3); missed < 8 {
-				t.Errorf("%d of %d fields are needed", missed, len(fields)/3)
+			if missed < 3 {
+				t.Errorf("%d of %d fields are needed", missed, len(fields)/int(stride(7)))
 			}
 		})
 	}
@@ -323,12 +371,11 @@ func TestStructures(t *testing.T) {
 			}
 			for _, what := range slices.Sorted(maps.Keys(damaged)) {
 				place := damaged[what]
-				started := time.Now()
 				err := exactOrError(t, m.set(t, place[0], place[1]), truth)
 				if err == nil && what != "a class list with a ring" {
 					t.Errorf("%s: accepted", what)
 				}
-				t.Logf("%s: %v (%v)", what, err, time.Since(started).Round(time.Millisecond))
+				t.Logf("%s: %v", what, err)
 			}
 		})
 	}

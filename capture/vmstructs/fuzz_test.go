@@ -110,7 +110,8 @@ func survive(t testing.TB, m *image) {
 	if err == nil {
 		_ = target.Facts()
 		var reading *Reading
-		reading, err = target.Read(t.Context(), Options{Budget: 200 * time.Millisecond, Workers: 1})
+		target.triesAtMost(3)
+		reading, err = target.Read(t.Context(), Options{Budget: patience, Workers: 1})
 		tries += reading.Tries
 		switch {
 		case (err == nil) != (reading.Heap != nil):
@@ -120,7 +121,7 @@ func survive(t testing.TB, m *image) {
 		}
 	}
 	runtime.ReadMemStats(&after)
-	if took := time.Since(started); took > 20*time.Second {
+	if took := time.Since(started); took > time.Minute { // it takes 0.1 s
 		t.Errorf("took %v: %v", took, err)
 	}
 	if got, limit := after.TotalAlloc-before.TotalAlloc, uint64(tries)<<29; got > limit {

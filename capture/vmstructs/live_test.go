@@ -59,6 +59,7 @@ func start(t testing.TB, jdk scenario.JDK, classes string, args ...string) (pid 
 			return cmd.Process.Pid
 		}
 	}
+	_ = cmd.Wait()                                            // it has written all its errors then
 	t.Skipf("java %v did not start: %s", args, errs.String()) // a flag or collector that this JDK has not
 	return 0
 }
