@@ -328,16 +328,42 @@ func (c *comparison) holderFindings(r *Result) []Finding {
 			ID: CauseNoRelease + "/thread-local-cache/Util$BufferCache", Cause: CauseNoRelease, Form: "thread-local-cache",
 			Title:    "threads cache temporary direct buffers as large as the largest heap buffer they ever wrote",
 			Severity: SeverityWarning, Confidence: c.confidence(), States: []State{}, Bytes: caches.bytes.delta(c.heapKnown()),
-			Evidence: []Evidence{{
+			Evidence: append([]Evidence{{
 				Text:   fmt.Sprintf("%s in %d buffers of sun.nio.ch.Util$BufferCache", units.Bytes(caches.bytes.head), caches.count.head),
 				Source: "heap: thread locals",
-			}},
+			}}, threadEvidence(c.head.Snapshot.Heap.ThreadCaches)...),
 			Disproof: "the threads end, and the buffers with them",
 		}
 		f.Remedy, f.Verify = remedy(CauseNoRelease, "thread-local-cache", "")
 		all = append(all, f)
 	}
 	return all
+}
+
+// threadEvidence names the threads that cache most, and says how many there are.
+func threadEvidence(caches []snapshot.ThreadCache) []Evidence {
+	const shown = 3
+	if len(caches) == 0 {
+		return nil
+	}
+	ended := 0
+	for _, t := range caches {
+		if live, ok := t.Live.Get(); ok && !live {
+			ended++
+		}
+	}
+	text := fmt.Sprintf("of %d %s", len(caches), plural(len(caches), "thread"))
+	if ended > 0 {
+		text += fmt.Sprintf(", %d of which have ended", ended)
+	}
+	e := []Evidence{{Text: text, Source: "heap: java.lang.Thread.eetop"}}
+	for _, t := range caches[:min(shown, len(caches))] {
+		e = append(e, Evidence{
+			Text:   fmt.Sprintf("%s keeps %s in %d buffers", cmp.Or(t.Thread, "a thread"), units.Bytes(t.Bytes), t.Buffers),
+			Source: "heap: java.lang.Thread.threadLocals",
+		})
+	}
+	return e
 }
 
 func sortedHolderKeys(m map[holderKey]*holderSums) []holderKey {

@@ -29,6 +29,9 @@ func heapSection(method string, r *heap.Result) *snapshot.Heap {
 	for i, holder := range r.Holders {
 		h.Holders[i] = snapshot.Holder(holder)
 	}
+	for _, c := range r.ThreadCaches {
+		h.ThreadCaches = append(h.ThreadCaches, snapshot.ThreadCache{Thread: c.Thread, Live: optional(c.Live), Buffers: c.Buffers, Bytes: c.Bytes})
+	}
 	for i, c := range r.Connections {
 		h.Connections[i] = snapshot.HeapConnection{
 			Class: c.Class, Object: snapshot.Address(c.Object), FD: optional(c.FD), Closed: optional(c.Closed),

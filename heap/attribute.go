@@ -63,6 +63,8 @@ type walk struct {
 	counters    []Counter
 	checks      []Check
 	warnings    []string
+
+	threadCaches []ThreadCache
 }
 
 // anchor is the object that stands for an allocation.
@@ -132,6 +134,9 @@ func (w *walk) run() error {
 	}
 	w.settle()
 	w.noteStacks()
+	if err := w.readThreadCaches(); err != nil {
+		return err
+	}
 	if err := w.readEvidence(); err != nil {
 		return err
 	}
@@ -245,7 +250,7 @@ func (w *walk) result() *Result {
 		Complete: true, Objects: -1, Bytes: -1,
 		Counters: w.counters, Checks: w.checks, Warnings: w.warnings,
 		Connections: w.connections, Allocations: w.allocations, Holders: w.paths.holders,
-		Retainers: w.retainers,
+		Retainers: w.retainers, ThreadCaches: w.threadCaches,
 	}
 	slices.SortFunc(r.Counters, func(a, b Counter) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Checks, func(a, b Check) int { return strings.Compare(a.Name, b.Name) })

@@ -19,6 +19,8 @@ type Result struct {
 	Connections []Connection // indexed by Allocation.Connection
 	Allocations []Allocation // sorted by address, bytes, fate
 
+	ThreadCaches []ThreadCache // most bytes first
+
 	// Retainers is the tree of who would free how much if it were gone: exact
 	// retained off-heap sizes, by dominators. Nil when roots are not known.
 	Retainers *Retainer

@@ -37,6 +37,7 @@ const (
 	roleAddress            // part of a socket address, or a descriptor
 	roleCounter            // the value of a counter that a class keeps
 	roleEvidence           // read as evidence of a cause
+	roleThread             // a thread, for what it caches
 )
 
 var wantedClasses = []wanted{
@@ -49,6 +50,7 @@ var wantedClasses = []wanted{
 	{"java.nio.BufferCleaner$PhantomCleaner", roleCleaner, []string{"action", "node"}},
 	{"jdk.internal.foreign.MemorySessionImpl$ResourceList$ResourceCleanup", roleCleanup, []string{"*"}},
 
+	{"java.lang.Thread", roleThread, []string{"eetop", "name"}},
 	{"java.util.concurrent.atomic.AtomicLong", roleCounter, []string{"value"}},
 
 	// sun.nio.ch and java.net

@@ -19,9 +19,22 @@ type Heap struct {
 	// when the heap's roots were not all known.
 	Retainers *Retainer `json:"retainers,omitempty"`
 
+	// ThreadCaches are the temporary direct buffers that threads keep, most
+	// bytes first.
+	ThreadCaches []ThreadCache `json:"thread_caches,omitempty"`
+
 	Holders     []Holder         `json:"-"` // indexed by Allocation.Holder
 	Connections []HeapConnection `json:"-"` // indexed by Allocation.Connection
 	Allocations []Allocation     `json:"-"` // sorted by address, bytes, fate
+}
+
+// ThreadCache is what one thread caches of temporary direct buffers
+// (sun.nio.ch.Util$BufferCache).
+type ThreadCache struct {
+	Thread  string         `json:"thread,omitempty"` // its name, printable ASCII; "" when not known
+	Live    Optional[bool] `json:"live"`             // false: it has ended
+	Buffers int64          `json:"buffers"`
+	Bytes   int64          `json:"bytes"`
 }
 
 // Kind says how an allocation was made.
