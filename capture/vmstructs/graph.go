@@ -18,6 +18,7 @@ type graph struct {
 	ctx     context.Context //nolint:containedctx // a graph lives for one try
 	j       *jvm
 	runs    []extent
+	pieces  []extent // the same, shorter; nil before the first scan
 	threads []thread
 	stacks  []extent // in use; nil: still to be found
 	workers int
@@ -182,10 +183,13 @@ func (g *graph) Objects(classes []heap.ClassID) ([]heap.Node, error) {
 		if err != nil {
 			return nil, err
 		}
+		var starts []uint64
 		for _, f := range found {
 			g.objects += f.objects
 			g.found = append(g.found, f.hits...)
+			starts = append(starts, f.starts...)
 		}
+		g.pieces = splitAt(g.runs, starts)
 		slices.SortFunc(g.found, func(a, b hit) int { return cmp.Compare(a.from, b.from) })
 		g.sought = slices.Clone(classes)
 	}
@@ -202,6 +206,24 @@ func (g *graph) Objects(classes []heap.ClassID) ([]heap.Node, error) {
 		nodes = append(nodes, n)
 	}
 	return nodes, g.j.loadFields(ks)
+}
+
+// splitAt splits runs of objects at where objects start, for several goroutines
+// to scan a long one.
+func splitAt(runs []extent, starts []uint64) []extent {
+	slices.Sort(starts)
+	out := make([]extent, 0, len(runs)+len(starts))
+	for _, run := range runs {
+		i, _ := slices.BinarySearch(starts, run.start+1)
+		for ; i < len(starts) && starts[i] < run.end; i++ {
+			if starts[i] > run.start {
+				out = append(out, extent{run.start, starts[i]})
+				run.start = starts[i]
+			}
+		}
+		out = append(out, run)
+	}
+	return out
 }
 
 // bodyBatch bounds what is read at once of objects that are no arrays.
@@ -553,7 +575,11 @@ func (g *graph) Referrers(set []heap.Node, yield func(from heap.Node, field int3
 	for _, n := range set {
 		w.lookFor(g.j.layout, g.nodes[n], n)
 	}
-	found, err := w.run(g.ctx, g.j, g.runs, g.workers)
+	runs := g.pieces
+	if runs == nil {
+		runs = g.runs
+	}
+	found, err := w.run(g.ctx, g.j, runs, g.workers)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,11 @@ type sweep struct {
 type found struct {
 	objects int64
 	hits    []hit
+	starts  []uint64 // addresses of objects some way apart, rising in each run
 }
+
+// startsApart is how far apart, at the least, the starts are that a scan notes.
+const startsApart = 8 << 20
 
 // hit is an object that was looked for, or a reference to one.
 type hit struct {
@@ -118,6 +122,9 @@ func (w *sweep) run(ctx context.Context, j *jvm, runs []extent, workers int) (al
 	fast := j.layout.narrowOops && j.layout.narrowKlasses && !j.layout.coloured
 	err = j.scan(ctx, runs, workers, func(n int, s *scanner, o *object) (uint64, error) {
 		f := &all[n]
+		if last := len(f.starts) - 1; last < 0 || o.address < f.starts[last] || o.address >= f.starts[last]+startsApart {
+			f.starts = append(f.starts, o.address)
+		}
 		if err := w.visit(s, o, f); err != nil {
 			return 0, err
 		}
