@@ -171,6 +171,48 @@ func (b *builder) build() *model {
 	return b.m
 }
 
+// move returns the same heap at other addresses.
+func (m *model) move(place func(id uint64) uint64) *model {
+	at := func(id uint64) uint64 {
+		if id == 0 {
+			return 0
+		}
+		return place(id)
+	}
+	out := &model{}
+	for _, c := range m.classes {
+		c.id = at(c.id)
+		c.statics = slices.Clone(c.statics)
+		for i := range c.statics {
+			if c.statics[i].typ == Object {
+				c.statics[i].value = at(c.statics[i].value)
+			}
+		}
+		out.classes = append(out.classes, c)
+	}
+	layout := (&builder{m: m}).layout
+	for _, o := range m.objects {
+		o.id = at(o.id)
+		o.values, o.elements = slices.Clone(o.values), slices.Clone(o.elements)
+		if !o.array && o.bytes == nil {
+			for i, f := range layout(o.class) {
+				if f.Type == Object {
+					o.values[i] = at(o.values[i])
+				}
+			}
+		}
+		for i := range o.elements {
+			o.elements[i] = at(o.elements[i])
+		}
+		out.objects = append(out.objects, o)
+	}
+	for _, r := range m.roots {
+		out.roots = append(out.roots, modelRoot{at(r.id), r.tag})
+	}
+	slices.SortFunc(out.objects, func(x, y modelObject) int { return int(int64(x.id) - int64(y.id)) })
+	return out
+}
+
 // shape says how a dump is written.
 type shape struct {
 	idSize      int
@@ -180,6 +222,7 @@ type shape struct {
 	legacy      bool // one HEAP_DUMP record instead of segments
 	zeroLength  bool // with empty segments in between
 	split       bool // object segments in a stream of their own
+	cut         bool // segments end anywhere, within records too
 	interleaved *rand.Rand
 }
 
@@ -347,7 +390,13 @@ func (m *model) encode(s shape) (main, segments []byte) {
 	if s.split {
 		body = &second
 	}
-	if s.legacy {
+	if s.cut {
+		for rest := slices.Concat(all...); len(rest) > 0; {
+			n := min(s.segment, len(rest))
+			record(body, hprof.TagHeapDumpSegment, rest[:n])
+			rest = rest[n:]
+		}
+	} else if s.legacy {
 		record(body, hprof.TagHeapDump, slices.Concat(all...))
 	} else {
 		var seg []byte

@@ -177,6 +177,7 @@ func (p *streamPass) split(br *bufio.Reader, offset int64, isMain bool, jobs cha
 			if length == 0 {
 				break
 			}
+			p.red.start(0) // where the first record is cut
 			j := open
 			if j == nil {
 				j = &job{offset: body, blocks: make(chan block, streamBlocks)}

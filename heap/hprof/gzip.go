@@ -41,7 +41,7 @@ func NewGzipReader(ctx context.Context, r io.ReaderAt, size int64, workers int, 
 		return &inOrder{z: z, in: in, progress: progress}, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	m := &members{cancel: cancel, queue: make(chan *member, 2*workers+2), progress: progress, free: make(chan []byte, 2*workers+4)}
+	m := &members{size: size, cancel: cancel, queue: make(chan *member, 2*workers+2), progress: progress, free: make(chan []byte, 2*workers+4)}
 	work := make(chan *member, 2*workers+2)
 	m.group.Go(func() { m.find(ctx, r, size, work) })
 	for range max(1, workers) {
@@ -90,6 +90,7 @@ func (s *inOrder) Close() error { return s.z.Close() }
 // looks like the start of a member may be none: it is inflated for nothing,
 // and passed over because the member before it ends elsewhere.
 type members struct {
+	size     int64 // of the file
 	cancel   context.CancelFunc
 	group    sync.WaitGroup
 	queue    chan *member // in the order of the file
@@ -215,6 +216,9 @@ func (m *members) Read(p []byte) (int, error) {
 		c, ok := <-m.queue
 		if !ok {
 			m.err = io.EOF
+			if m.at < m.size {
+				m.err = fmt.Errorf("gzip: no member starts at offset %d of the file: %w", m.at, io.ErrUnexpectedEOF)
+			}
 			return 0, m.err
 		}
 		if c.start < m.at {
