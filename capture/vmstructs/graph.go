@@ -87,6 +87,9 @@ func (g *graph) within(address, n uint64) bool {
 	return i >= 0 && address < g.runs[i].end && n <= g.runs[i].end-address
 }
 
+// maxNodes bounds the objects that are met: each takes about 40 bytes.
+const maxNodes = 1 << 26
+
 // meet numbers the objects at addresses that have no number yet. What is
 // no object of a known class is left out: a reference to it was read while it
 // was being changed, or leads to a part of the heap that was not looked at.
@@ -102,6 +105,9 @@ func (g *graph) meet(at []uint64) error {
 	}
 	slices.Sort(fresh)
 	fresh = slices.Compact(fresh)
+	if len(g.nodes)+len(fresh) > maxNodes {
+		return fmt.Errorf("%w: more than %d objects that matter", ErrUnsupported, maxNodes)
+	}
 	size := int(g.j.layout.smallest()) // tells the class
 	raw := make([]byte, size*len(fresh))
 	spans := make([]span, len(fresh))

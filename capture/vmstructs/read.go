@@ -96,6 +96,7 @@ type Reading struct {
 const (
 	defaultBudget = 10 * time.Second
 	maxTries      = 64
+	maxOdd        = 3 // of them that meet what is not supported
 )
 
 // ErrUnstable says that no try could be accepted: the heap changed under each.
@@ -121,6 +122,7 @@ func (t *Target) Read(ctx context.Context, o Options) (*Reading, error) {
 	out := &Reading{}
 	defer func() { out.Cost = t.j.r.cost() }()
 	var last error
+	odd := 0
 	unstable := func() error { return fmt.Errorf("%w: %d tries, the last one: %w", ErrUnstable, out.Tries, last) }
 	for out.Tries < maxTries {
 		out.Tries++
@@ -132,8 +134,13 @@ func (t *Target) Read(ctx context.Context, o Options) (*Reading, error) {
 			}
 			out.Heap = result
 			return out, nil
-		case isFatal(err), errors.Is(err, ErrUnsupported):
+		case isFatal(err):
 			return out, err
+		case errors.Is(err, ErrUnsupported):
+			// What makes no sense may have been read while it was changed.
+			if odd++; odd == maxOdd {
+				return out, err
+			}
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err
