@@ -352,14 +352,14 @@ func threadEvidence(caches []snapshot.ThreadCache) []Evidence {
 			ended++
 		}
 	}
-	text := fmt.Sprintf("of %d %s", len(caches), plural(len(caches), "thread"))
+	text := fmt.Sprintf("cached by %d %s", len(caches), plural(len(caches), "thread"))
 	if ended > 0 {
 		text += fmt.Sprintf(", %d of which have ended", ended)
 	}
 	e := []Evidence{{Text: text, Source: "heap: java.lang.Thread.eetop"}}
 	for _, t := range caches[:min(shown, len(caches))] {
 		e = append(e, Evidence{
-			Text:   fmt.Sprintf("%s keeps %s in %d buffers", cmp.Or(t.Thread, "a thread"), units.Bytes(t.Bytes), t.Buffers),
+			Text:   fmt.Sprintf("%s keeps %s in %d %s", cmp.Or(t.Thread, "a thread"), units.Bytes(t.Bytes), t.Buffers, plural(int(t.Buffers), "buffer")),
 			Source: "heap: java.lang.Thread.threadLocals",
 		})
 	}

@@ -197,6 +197,12 @@ func (v *view) growth() string {
 			text += ", " + units.SignedBytes(int64(each)) + " for each"
 		}
 	}
+	// Two points tell no more of an allocation's age than this.
+	kept, okKept := s.RetainedBytes.Retained.Get()
+	fresh, okNew := s.RetainedBytes.New.Get()
+	if seconds, ok := s.ElapsedSeconds.Get(); ok && okKept && okNew && kept+fresh > 0 {
+		text += fmt.Sprintf("; %s of it has been held for %s or longer, %s is younger", units.Bytes(kept), units.Seconds(seconds), units.Bytes(fresh))
+	}
 	return text
 }
 
