@@ -400,17 +400,23 @@ func (w *walk) readPooled() error {
 		}
 	}
 	nodes = w.objects[roleAdaptive]
-	if v, ok, err = w.columns(nodes, "chunk", "startIndex", "length", "maxFastCapacity"); err != nil {
+	// The place in the chunk was named adjustment at first.
+	if v, ok, err = w.columns(nodes, "chunk", "startIndex", "adjustment", "length", "maxFastCapacity"); err != nil {
 		return err
 	}
 	for i, n := range nodes {
-		if ok[i*4] {
-			size := v[i*4+2]
-			if ok[i*4+3] {
-				size = max(size, v[i*4+3])
-			}
-			w.addPooled(n, Node(v[i*4]), v[i*4+1], int64(size))
+		row, known := v[i*5:i*5+5], ok[i*5:i*5+5]
+		if !known[0] {
+			continue
 		}
+		place, size := row[1], row[3]
+		if !known[1] {
+			place = row[2]
+		}
+		if known[4] {
+			size = max(size, row[4])
+		}
+		w.addPooled(n, Node(row[0]), place, int64(size))
 	}
 	return nil
 }

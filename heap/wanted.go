@@ -71,7 +71,7 @@ var wantedClasses = []wanted{
 	{"io.netty.buffer.PoolChunk", roleChunk, []string{"memory", "chunkSize", "freeBytes", "arena", "unpooled", "pageSize", "pageShifts", "maxOrder", "log2ChunkSize", "maxSubpageAllocs", "destroyed"}},
 	{"io.netty.buffer.PoolSubpage", roleSubpage, []string{"chunk", "elemSize", "maxNumElems", "numAvail", "doNotDestroy", "pageSize", "runSize", "runOffset", "memoryMapIdx"}},
 	{"io.netty.buffer.PoolThreadCache$MemoryRegionCache$Entry", roleCacheEntry, []string{"chunk", "handle", "normCapacity"}},
-	{"io.netty.buffer.AdaptivePoolingAllocator$AdaptiveByteBuf", roleAdaptive, []string{"rootParent", "chunk", "startIndex", "length", "maxFastCapacity"}},
+	{"io.netty.buffer.AdaptivePoolingAllocator$AdaptiveByteBuf", roleAdaptive, []string{"rootParent", "chunk", "startIndex", "adjustment", "length", "maxFastCapacity"}},
 	{"io.netty.buffer.AdaptivePoolingAllocator$Chunk", roleAdaptiveChunk, []string{"delegate", "capacity", "allocatedBytes", "magazine"}},
 	{"io.netty.channel.nio.AbstractNioChannel", roleChannel, []string{"ch", "closeInitiated", "registered", "readInterestOp", "parent"}},
 	{"io.netty.channel.epoll.AbstractEpollChannel", roleChannel, []string{"socket", "closeInitiated", "registered", "active", "local", "remote", "parent"}},
