@@ -81,6 +81,10 @@ func (o Options) wants(p Part) bool {
 	return slices.Contains(o.Parts, p)
 }
 
+// PausesForReader reports whether the target stands still for as long as this
+// process takes to read: then it must not be slow.
+func (o Options) PausesForReader() bool { return slices.Contains(o.Parts, PartHeap) }
+
 // ErrNoTarget is wrapped when there is no process to capture.
 var ErrNoTarget = errors.New("no such process")
 

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/leakscope/leakscope/capture/freeze"
 	"github.com/leakscope/leakscope/capture/hotspot"
 	"github.com/leakscope/leakscope/capture/proc"
@@ -79,10 +81,12 @@ func (r *recorder) owners() {
 		if r.options.MaxPause > 0 {
 			o.Hold = stops.hold
 		}
+		cpu := cpuSeconds()
 		reading, err := r.outside.Read(r.ctx, o)
 		s.Detail = map[string]string{
 			"tries": strconv.Itoa(reading.Tries),
 			"calls": strconv.FormatInt(reading.Cost.Calls, 10),
+			"cpu":   strconv.FormatFloat(cpuSeconds()-cpu, 'f', 3, 64) + " s",
 		}
 		for reason, n := range tally(reading.Rejected) {
 			s.Detail["rejected: "+reason] = strconv.Itoa(n)
@@ -102,6 +106,15 @@ func (r *recorder) owners() {
 		}
 		return nil
 	})
+}
+
+// cpuSeconds is the processor time that this process has taken so far.
+func cpuSeconds() float64 {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
 // tally counts equal reasons; addresses and amounts in them do not matter.

@@ -36,6 +36,7 @@ type captureFlags struct {
 	unmasked bool
 	attach   bool
 	budget   time.Duration
+	nice     int
 	freeze   bool
 	maxPause time.Duration
 }
@@ -68,6 +69,7 @@ The path of each snapshot is printed on stdout, everything else on stderr.`,
 	}
 	f.register(cmd)
 	f.registerReading(cmd)
+	cmd.Flags().IntVar(&f.nice, "nice", defaultNice, "lower leakscope's own priority while the target runs: 0 (not at all) to 19")
 	cmd.Flags().StringVar(&f.dump, "heap-dump", "", "read the heap from an existing HPROF `FILE`, which may be gzipped")
 	cmd.AddCommand(
 		a.capturePart(capture.PartHeap, "stream a heap dump: pauses the target"),
@@ -139,6 +141,8 @@ func (f *captureFlags) options(parts []capture.Part, args []string) (capture.Opt
 		return o, usageError("leakscope capture PID; pgrep -a java lists JVMs", "which process?")
 	case f.dump != "" && f.heap:
 		return o, usageError("--heap dumps the running process, --heap-dump reads a file", "--heap and --heap-dump exclude each other")
+	case f.nice < 0 || f.nice > maxNice:
+		return o, usageError("--nice 10", "--nice %d: want 0 to %d", f.nice, maxNice)
 	case f.freeze && o.PID == 0:
 		return o, usageError("give a PID", "--freeze is about a running process")
 	case f.count < 1:
@@ -202,6 +206,11 @@ func (a *app) capture(ctx context.Context, f captureFlags, parts []capture.Part,
 	}
 	if err := f.checkFiles(); err != nil {
 		return err
+	}
+	if ownProcess && f.nice > 0 && !f.freeze && !o.PausesForReader() {
+		if err := lowerPriority(f.nice); err != nil {
+			a.warn("%v", err)
+		}
 	}
 	var files []string
 	var problem error

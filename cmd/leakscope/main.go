@@ -16,5 +16,6 @@ func main() {
 	if hotspot.Watchdog() || freeze.Holder() { // this process only guards what another does to a target
 		return
 	}
+	ownProcess = true
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
