@@ -164,6 +164,7 @@ func (w *walk) readBuffers() error {
 		if err != nil {
 			return err
 		}
+		thunks = slices.Grow(thunks, len(nodes))
 		for i, n := range nodes {
 			t := thunk{address: v[i*3], size: v[i*3+1], mapped: mapped}
 			if !ok[i*3+1] {
@@ -248,6 +249,7 @@ func (w *walk) readBuffers() error {
 		}
 	}
 	var bare []anchor
+	w.anchors = slices.Grow(w.anchors, len(buffers))
 	for i, n := range buffers {
 		row, known := v[i*5:i*5+5], ok[i*5:i*5+5]
 		if w.refers(n, "att", row[2], known[2]) || w.refers(n, "segment", row[4], known[4]) {
@@ -305,7 +307,10 @@ func (w *walk) readBuffers() error {
 // allocation or a chunk: they are views made outside the JDK's own API.
 func (w *walk) addBare(bare []anchor) {
 	type span struct{ start, end uint64 }
-	var spans []span
+	if len(bare) == 0 {
+		return
+	}
+	spans := make([]span, 0, len(w.anchors)+len(w.chunks))
 	for _, a := range w.anchors {
 		spans = append(spans, span{a.address, a.address + uint64(a.bytes)})
 	}

@@ -84,12 +84,21 @@ type way struct {
 }
 
 func (w *way) grow(n int) {
-	if n > len(w.from) {
-		w.field = append(w.field, make([]uint16, n-len(w.from))...)
-		for len(w.from) < n {
-			w.from = append(w.from, None)
+	if old := len(w.from); n > old {
+		w.field = grown(w.field, n)
+		w.from = grown(w.from, n)
+		for i := old; i < n; i++ {
+			w.from[i] = None
 		}
 	}
+}
+
+// grown returns s at length n, what is new of it zero.
+func grown[T any](s []T, n int) []T {
+	old := len(s)
+	s = slices.Grow(s, n-old)[:n]
+	clear(s[old:])
+	return s
 }
 
 func (w *way) met(n Node) bool { return int(n) < len(w.from) && w.from[n] != None }

@@ -39,6 +39,7 @@ func (red *reduction) result(ctx context.Context, again rowSource, rep *report) 
 	for _, w := range red.workers {
 		w.chunks = nil
 	}
+	collectLarge(g.Len())
 	r, err := Attribute(g)
 	if err != nil {
 		return nil, err

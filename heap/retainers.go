@@ -2,6 +2,7 @@ package heap
 
 import (
 	"cmp"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -43,12 +44,21 @@ func (w *walk) readRetainers() error {
 	// What is kept by Node for other purposes is needed no more.
 	w.owners.of, w.owners.level = nil, nil
 	w.connWay = way{}
+	collectLarge(w.g.Len())
 	e, err := w.edges()
 	if err != nil {
 		return err
 	}
 	w.retainers = newRetainerTree(w, e).top()
 	return nil
+}
+
+// collectLarge collects garbage where tables of so many entries are about to be
+// made: those made before, and needed no more, are as large.
+func collectLarge(entries int) {
+	if entries > 1<<20 {
+		runtime.GC()
+	}
 }
 
 // edges lays out the references between all reachable objects.

@@ -135,9 +135,13 @@ const (
 )
 
 func (o *ownerSets) grow(n int) {
-	for len(o.of) < n {
-		o.of = append(o.of, noOwner)
-		o.level = append(o.level, 0)
+	old := len(o.of)
+	if n <= old {
+		return
+	}
+	o.of, o.level = grown(o.of, n), grown(o.level, n)
+	for i := old; i < n; i++ {
+		o.of[i] = noOwner
 	}
 }
 
@@ -189,6 +193,9 @@ func (o *ownerSets) union(a, b int32) int32 {
 
 // walkConnections follows references from all connections at once.
 func (w *walk) walkConnections() error {
+	if len(w.connections) == 0 {
+		return nil
+	}
 	w.owners.n = len(w.connections)
 	w.owners.byPair = map[[2]int32]int32{}
 	w.owners.byKey = map[string]int32{}
@@ -280,6 +287,9 @@ const siblingDepth = 8
 // buffers of a session object with a field for its channel. A holder that
 // refers to several connections, or to a server socket, is no owner.
 func (w *walk) walkSiblings() error {
+	if len(w.connections) == 0 {
+		return nil
+	}
 	var wanting []Node
 	for _, a := range w.anchors {
 		if a.node != None && !w.connWay.met(a.node) {

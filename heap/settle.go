@@ -10,6 +10,7 @@ import (
 // rows for the rest of it.
 func (w *walk) settle() {
 	w.paths.init()
+	w.allocations = make([]Allocation, 0, len(w.anchors)+3*len(w.chunks))
 	for i := range w.anchors {
 		a := &w.anchors[i]
 		row := Allocation{

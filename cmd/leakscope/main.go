@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"runtime/debug"
 
 	"github.com/leakscope/leakscope/capture/freeze"
 	"github.com/leakscope/leakscope/capture/hotspot"
@@ -17,5 +18,10 @@ func main() {
 		return
 	}
 	ownProcess = true
+	if os.Getenv("GOGC") == "" {
+		// The tables of a heap are large and hold no pointers: collecting often
+		// costs little, and leaves more of a small container to the target.
+		debug.SetGCPercent(30)
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
