@@ -11,6 +11,8 @@ type dominators struct {
 	number []uint32 // by Node; 0: not reachable
 	order  []Node   // by number; order[0] is None
 	idom   []uint32 // by number; 0: no single object
+
+	spare [2][]uint32 // by number: no longer needed, for who makes something of it
 }
 
 // edges are the references of a heap, by Node: object n refers to
@@ -137,5 +139,8 @@ func dominate(e edges, roots []Node) *dominators {
 			d.idom[v] = d.idom[d.idom[v]]
 		}
 	}
+	clear(semi)
+	clear(label)
+	d.spare = [2][]uint32{semi, label}
 	return d
 }

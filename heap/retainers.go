@@ -100,7 +100,8 @@ type retainerTree struct {
 
 	entries  []retainerEntry
 	children map[prefixKey]int32
-	at       []int32 // by number: the entry of an object that retains something, + 1
+	at       []uint32 // by number: the entry of an object that retains something, + 1
+	direct   []uint32 // by number: the field by which its dominator refers to it, + 1; 0: by none
 }
 
 type retainerEntry struct {
@@ -114,7 +115,7 @@ type retainerEntry struct {
 
 const (
 	severalRoots = int(rootConnection) // none of the trees starts at a connection
-	noField      = elementField - 1
+	marked       = ^uint32(0)          // an object whose entry is still to be made
 )
 
 func newRetainerTree(w *walk, e edges) *retainerTree {
@@ -127,7 +128,7 @@ func newRetainerTree(w *walk, e edges) *retainerTree {
 		roots = append(roots, n)
 	})
 	t.d = dominate(e, roots)
-	t.at = make([]int32, len(t.d.order))
+	t.at, t.direct = t.d.spare[0], t.d.spare[1]
 	w.eachRetained(func(n Node, _ retained) { t.mark(n) })
 	t.gather()
 	w.eachRetained(t.weigh)
@@ -156,7 +157,7 @@ func (w *walk) eachRetained(visit func(n Node, r retained)) {
 // mark marks an object and its dominators.
 func (t *retainerTree) mark(n Node) {
 	for v := t.d.number[n]; v != 0 && t.at[v] == 0; v = t.d.idom[v] {
-		t.at[v] = -1
+		t.at[v] = marked
 	}
 }
 
@@ -168,7 +169,7 @@ func (t *retainerTree) weigh(n Node, r retained) {
 
 // gather gives each marked object its entry, dominators first.
 func (t *retainerTree) gather() {
-	direct := t.directFields()
+	t.findDirect()
 	t.entries = make([]retainerEntry, severalRoots+1)
 	for v := uint32(1); int(v) < len(t.at); v++ {
 		if t.at[v] == 0 {
@@ -178,9 +179,9 @@ func (t *retainerTree) gather() {
 		above, step := int32(severalRoots), int32(0)
 		switch d := t.d.idom[v]; {
 		case d != 0:
-			above = t.at[d] - 1
-			if direct[v] != noField {
-				step = t.w.paths.step(t.w, t.d.order[d], n, direct[v])
+			above = int32(t.at[d] - 1)
+			if direct := t.direct[v]; direct != 0 {
+				step = t.w.paths.step(t.w, t.d.order[d], n, uint16(direct-1))
 			} else {
 				step = t.shown(n)
 			}
@@ -198,29 +199,24 @@ func (t *retainerTree) gather() {
 		if step != 0 {
 			t.entries[at].objects++
 		}
-		t.at[v] = at + 1
+		t.at[v] = uint32(at + 1)
 	}
 }
 
-// directFields returns, by number, the field by which an object's dominator
-// itself refers to it, the first of several; noField where none does.
-func (t *retainerTree) directFields() []uint16 {
-	direct := make([]uint16, len(t.at))
-	for v := range direct {
-		direct[v] = noField
-	}
+// findDirect finds the fields by which dominators themselves refer to what they
+// dominate, the first of several.
+func (t *retainerTree) findDirect() {
 	for v := uint32(1); int(v) < len(t.at); v++ {
 		if t.at[v] == 0 {
 			continue
 		}
 		n := t.d.order[v]
 		for at := t.e.starts[n]; at < t.e.starts[n+1]; at++ {
-			if to := t.d.number[t.e.to[at]]; to > v && t.d.idom[to] == v && direct[to] == noField {
-				direct[to] = t.e.field[at]
+			if to := t.d.number[t.e.to[at]]; to > v && t.d.idom[to] == v && t.direct[to] == 0 {
+				t.direct[to] = uint32(t.e.field[at]) + 1
 			}
 		}
 	}
-	return direct
 }
 
 // shown names an object that its dominator does not refer to itself by the

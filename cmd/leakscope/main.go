@@ -21,7 +21,7 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		// The tables of a heap are large and hold no pointers: collecting often
 		// costs little, and leaves more of a small container to the target.
-		debug.SetGCPercent(30)
+		debug.SetGCPercent(20)
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
