@@ -117,6 +117,9 @@ func (j *jvm) readKlasses(at []uint64) (ks []*klass, next []uint64, err error) {
 		word := func(o uint64) uint64 { return field64(b, min(o, l.size)) }
 		half := func(o uint64) int32 { return int32(uint32(word(o))) }
 		k := &klass{address: a, super: word(l.super), symbol: word(l.name), mirror: word(l.mirror), helper: half(l.layoutHelper), id: heap.NoClass}
+		if k.symbol == 0 {
+			return nil, nil, fmt.Errorf("%w: a class at 0x%x without a name", ErrUnsupported, a)
+		}
 		if !j.layout.sensible(k.helper) {
 			return nil, nil, fmt.Errorf("%w: a class at 0x%x with the layout helper 0x%x", ErrUnsupported, a, uint32(k.helper))
 		}
@@ -269,7 +272,7 @@ func (j *jvm) readOopMaps(ks []*klass) error {
 	for i, k := range ks {
 		for b := raws[i]; len(b) >= 8; b = b[8:] {
 			m := oopMap{binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])}
-			if size := uint32(k.helper) &^ 7; !k.isClass && (m.offset > size || m.count > size/4 || m.offset+m.count*4 > size) {
+			if size := uint32(k.helper) &^ 7; !k.isClass && (m.count == 0 || m.offset > size || m.count > size/4 || m.offset+m.count*4 > size) {
 				return fmt.Errorf("%w: a class at 0x%x with odd oop maps", ErrUnsupported, k.address)
 			}
 			k.maps = append(k.maps, m)

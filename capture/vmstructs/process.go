@@ -28,8 +28,14 @@ type process struct {
 	pages map[uint64]*pageBits // by number of the chunk
 }
 
-// pageBits tells which pages of a chunk of memory are where.
-type pageBits struct{ present, swapped pageSet }
+// pageBits tells which pages of a chunk of memory are in memory.
+type pageBits struct{ present pageSet }
+
+// Bits of an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst).
+const (
+	present = 1 << 63
+	swapped = 1 << 62
+)
 
 type pageSet [chunkPages / 64]uint64
 
@@ -231,7 +237,7 @@ func (p *process) readPages(s span) error {
 			if err := flush(); err != nil {
 				return err
 			}
-			if err := p.readAbsent(c, address, s.into[at:at+n]); err != nil {
+			if err := p.readAbsent(address, s.into[at:at+n]); err != nil {
 				return err
 			}
 			from = at + n
@@ -241,14 +247,25 @@ func (p *process) readPages(s span) error {
 	return flush()
 }
 
-// readAbsent reads of a page that is not present.
-func (p *process) readAbsent(c *pageBits, address uint64, into []byte) error {
-	page := address / pageSize
+// readAbsent reads of a page that was not present when its chunk was first
+// looked at. The target may have touched it since: then it is no more zero.
+func (p *process) readAbsent(address uint64, into []byte) error {
+	var raw [8]byte
+	if n, err := p.pagemap.ReadAt(raw[:], int64(address/pageSize)*8); n == 0 && errors.Is(err, io.EOF) {
+		return errOther
+	} else if err != nil {
+		return fmt.Errorf("pagemap at 0x%x: %w", address, procError(err))
+	}
+	now := binary.LittleEndian.Uint64(raw[:])
 	m, ok := p.mapped(address)
 	switch {
+	case now&present != 0:
+		v := unix.Iovec{Base: &into[0]}
+		v.SetLen(len(into))
+		return p.readVector([]unix.Iovec{v}, []unix.RemoteIovec{{Base: uintptr(address), Len: len(into)}})
 	case !ok || !m.readable:
 		return fmt.Errorf("0x%x: %w", address, unix.EFAULT)
-	case c.swapped.has(page % chunkPages):
+	case now&swapped != 0:
 		return fmt.Errorf("0x%x: %w", address, ErrNotResident)
 	case strings.HasPrefix(m.path, "/"):
 		return p.readFile(m, address, into)
@@ -318,14 +335,10 @@ func (p *process) chunk(at uint64) (*pageBits, error) {
 	case n == 0 && err != nil:
 		return nil, fmt.Errorf("pagemap at 0x%x: %w", at*chunkPages*pageSize, procError(err))
 	}
-	const present, swapped = 1 << 63, 1 << 62
 	for i := range uint64(n / 8) {
 		entry := binary.LittleEndian.Uint64(raw[i*8:])
 		if entry&present != 0 {
 			c.present[i/64] |= 1 << (i % 64)
-		}
-		if entry&swapped != 0 {
-			c.swapped[i/64] |= 1 << (i % 64)
 		}
 	}
 	p.mu.Lock()
