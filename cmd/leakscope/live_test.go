@@ -84,7 +84,7 @@ func TestLive(t *testing.T) {
 				// The same heap is read twice: from outside, and by a dump.
 				r, o := recordingIn(t.TempDir()), recordingIn(t.TempDir())
 				both := func(outside, dump string) {
-					leakscope(t, "capture", strconv.Itoa(p.PID), "-o", outside)
+					leakscope(t, "capture", "--budget", "2m", strconv.Itoa(p.PID), "-o", outside)
 					leakscope(t, "capture", "--heap", strconv.Itoa(p.PID), "-o", dump)
 				}
 				both(o.first, r.first)
