@@ -103,12 +103,28 @@ func ignoresReady(h *snapshot.HeapConnection) (text string, ok bool) {
 	if queued := h.Evidence[evidenceSentQueued]; queued > ignoredFactor*readyLimit {
 		return fmt.Sprintf("%s queued on a gRPC stream; isReady() turns false at %s", units.Bytes(queued), units.Bytes(readyLimit)), true
 	}
-	high := h.Evidence[evidenceHighWaterMark]
-	if high <= 0 {
-		high = defaultHighWaterMark
-	}
+	high := highWaterMark(h)
 	if pending := h.Evidence[evidenceOutbound]; h.Evidence[evidenceUnwritable] != 0 && pending > ignoredFactor*high {
 		return fmt.Sprintf("%s queued in ChannelOutboundBuffer; isWritable() turns false at %s", units.Bytes(pending), units.Bytes(high)), true
 	}
 	return "", false
+}
+
+func highWaterMark(h *snapshot.HeapConnection) int64 {
+	if high := h.Evidence[evidenceHighWaterMark]; high > 0 {
+		return high
+	}
+	return defaultHighWaterMark
+}
+
+// withinLimit reports a sender that waits: all that its connection keeps is a
+// Netty queue no longer than its limit and one write beyond it. Such a queue
+// goes up and down between two snapshots, and that is no growth.
+func withinLimit(s *subject) bool {
+	if s.conn.Heap == nil {
+		return false
+	}
+	pending, known := s.conn.Heap.Evidence[evidenceOutbound]
+	limit := 2 * highWaterMark(s.conn.Heap)
+	return known && pending <= limit && s.bytes.bytes.head <= limit
 }

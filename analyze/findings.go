@@ -189,6 +189,11 @@ func (c *comparison) groupFinding(r *Result, g *group) Finding {
 	}
 	w := c.weigh(r, bytes.bytes, "state", keys...)
 	w.connections = len(g.subjects)
+	for _, s := range g.subjects {
+		if withinLimit(s) {
+			w.grown -= s.grown()
+		}
+	}
 	f.Severity = g.rule.severity(w)
 	f.Remedy, f.Verify = remedy(g.rule.cause, g.rule.form, libraryOf(g))
 	return f

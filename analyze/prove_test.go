@@ -136,6 +136,7 @@ func TestFindings(t *testing.T) {
 	}
 	flood := map[string]int64{evidenceUnwritable: 1, evidenceOutbound: 100 << 20}
 	bounded := map[string]int64{evidenceUnwritable: 1, evidenceOutbound: 70 << 10}
+	above := map[string]int64{evidenceUnwritable: 1, evidenceOutbound: 256 << 10}
 	tests := []struct {
 		name        string
 		base, head  *world
@@ -147,6 +148,8 @@ func TestFindings(t *testing.T) {
 		{"flood", conn(0, 1, 50<<20, flood, persist), conn(10, 1, 100<<20, flood, persist), CauseNoBackpressure, "sender", SeverityError},
 		{"bounded queue", conn(0, 1, 1<<20, bounded, persist), conn(10, 1, 1<<20, bounded, persist), CauseNoBackpressure, "sender", ""},
 		{"bounded queue, stalled", conn(0, 1, 1<<20, bounded, persist), conn(10, 1, 1<<20, bounded, persist), CauseNoTimeout, "write-stall", SeverityNote},
+		{"queues below their limit that swing", conn(0, 8, 64<<10, bounded, persist), conn(10, 8, 128<<10, bounded, persist), CauseNoTimeout, "write-stall", SeverityNote},
+		{"queues above their limit that grow", conn(0, 8, 64<<10, above, persist), conn(10, 8, 256<<10, above, persist), CauseNoTimeout, "write-stall", SeverityWarning},
 		{"vanished peer", conn(0, 4, 1<<20, nil, dead), conn(10, 4, 2<<20, nil, dead), CauseNoKeepalive, "unreachable", SeverityError},
 		{"idle pool", conn(0, 50, 0, nil, idle), conn(10, 50, 0, nil, idle), CauseNoKeepalive, "idle", ""},
 		{"idle and heavy", conn(0, 50, 128<<10, nil, idle), conn(10, 50, 128<<10, nil, idle), CauseNoTimeout, "idle", SeverityWarning},
