@@ -32,8 +32,8 @@ func NewGzipReader(ctx context.Context, r io.ReaderAt, size int64, workers int, 
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	in := &counting{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 256<<10)}
-	z, err := gzip.NewReader(in)
+	in := newCompressed(r, size, 256<<10)
+	z, err := gzip.NewReader(in.buffer)
 	if err != nil {
 		return nil, fmt.Errorf("gzip: %w", err)
 	}
@@ -50,37 +50,54 @@ func NewGzipReader(ctx context.Context, r io.ReaderAt, size int64, workers int, 
 	return m, nil
 }
 
-// counting is a reader that knows how far it is, and gives single bytes so
-// that nothing beyond a member is taken.
-type counting struct {
-	r *bufio.Reader
-	n int64
+// compressed reads a file from some place on and knows how far what inflates it
+// has come. The inflater is given the buffer itself: it takes single bytes of
+// that kind of reader without a call, and no byte behind the end of a member.
+type compressed struct {
+	r      io.ReaderAt
+	size   int64
+	at     int64 // what is read next
+	buffer *bufio.Reader
 }
 
-func (c *counting) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
+func newCompressed(r io.ReaderAt, size int64, buffer int) *compressed {
+	c := &compressed{r: r, size: size}
+	c.buffer = bufio.NewReaderSize(c, buffer)
+	return c
 }
 
-func (c *counting) ReadByte() (byte, error) {
-	b, err := c.r.ReadByte()
-	if err == nil {
-		c.n++
+// seek goes to a place in the file.
+func (c *compressed) seek(offset int64) {
+	c.at = offset
+	c.buffer.Reset(c)
+}
+
+// offset is the place of the next byte to be inflated.
+func (c *compressed) offset() int64 { return c.at - int64(c.buffer.Buffered()) }
+
+// Read fills the buffer.
+func (c *compressed) Read(p []byte) (int, error) {
+	if c.at >= c.size {
+		return 0, io.EOF
 	}
-	return b, err
+	n, err := c.r.ReadAt(p[:min(int64(len(p)), c.size-c.at)], c.at)
+	c.at += int64(n)
+	if n > 0 {
+		err = nil
+	}
+	return n, err
 }
 
 // inOrder inflates one member after another.
 type inOrder struct {
 	z        *gzip.Reader
-	in       *counting
+	in       *compressed
 	progress func(int64)
 }
 
 func (s *inOrder) Read(p []byte) (int, error) {
 	n, err := s.z.Read(p)
-	s.progress(s.in.n)
+	s.progress(s.in.offset())
 	return n, err
 }
 
@@ -152,7 +169,7 @@ func (m *members) find(ctx context.Context, r io.ReaderAt, size int64, work chan
 }
 
 func (m *members) inflate(ctx context.Context, r io.ReaderAt, size int64, work <-chan *member) {
-	in := &counting{r: bufio.NewReaderSize(nil, 64<<10)}
+	in := newCompressed(r, size, 64<<10)
 	var z *gzip.Reader
 	for c := range work {
 		if ctx.Err() != nil {
@@ -160,12 +177,11 @@ func (m *members) inflate(ctx context.Context, r io.ReaderAt, size int64, work <
 			close(c.done)
 			continue
 		}
-		in.r.Reset(io.NewSectionReader(r, c.start, size-c.start))
-		in.n = 0
+		in.seek(c.start)
 		if z == nil {
-			z, c.err = gzip.NewReader(in)
+			z, c.err = gzip.NewReader(in.buffer)
 		} else {
-			c.err = z.Reset(in)
+			c.err = z.Reset(in.buffer)
 		}
 		if c.err == nil {
 			z.Multistream(false)
@@ -176,7 +192,7 @@ func (m *members) inflate(ctx context.Context, r io.ReaderAt, size int64, work <
 			}
 			c.data, c.err = readAll(z, c.data[:0])
 		}
-		c.end = c.start + in.n
+		c.end = in.offset()
 		close(c.done)
 	}
 }
