@@ -117,10 +117,9 @@ type reducer struct {
 	addresses map[packed][16]byte // of arrays that may be IPv6 addresses
 	objects   int64
 
-	deferred []byte // instances and arrays of classes not known yet
-	pending  int    // how many
+	deferred []byte // instances of classes not known yet
 	arraySrc packed
-	arrayRun *plan // of the array whose parts are coming; nil: deferred
+	arrayRun *plan // of the array whose parts are coming
 	arrayNew bool
 }
 
@@ -160,6 +159,21 @@ func (w *reducer) lookup(class uint64) *plan {
 	p := w.red.reg.plan(class, false)
 	if p != nil {
 		e.class, e.plan = class, p
+	}
+	return p
+}
+
+// arrayPlan returns the plan of an array's class.
+func (w *reducer) arrayPlan(class uint64) *plan {
+	e := &w.cache[(class>>3^class>>13)&(cacheSize-1)]
+	if e.class == class && e.plan != nil {
+		return e.plan
+	}
+	p, described := w.red.reg.arrayPlan(class)
+	if described {
+		e.class, e.plan = class, p
+	} else {
+		p.early.Add(1)
 	}
 	return p
 }
@@ -307,18 +321,10 @@ func (w *reducer) keep(p *plan, src packed, body []byte) {
 // ObjectArray implements hprof.Visitor.
 func (w *reducer) ObjectArray(id, class uint64, elements []byte, first, last bool) {
 	if first {
-		w.arrayRun = w.lookup(class)
-		if w.arrayRun != nil {
-			w.objects++
-			w.arraySrc = w.red.pages.pack(id)
-			w.arrayNew = true
-		}
-	}
-	if w.arrayRun == nil {
-		if w.emit == nil {
-			w.deferArray(id, class, elements, first)
-		}
-		return
+		w.arrayRun = w.arrayPlan(class)
+		w.objects++
+		w.arraySrc = w.red.pages.pack(id)
+		w.arrayNew = true
 	}
 	size := w.red.idSize
 	var sole uint32
@@ -481,60 +487,31 @@ func (w *reducer) closeChunk() {
 	o.srcs, o.kinds, o.masks, o.targets, o.wide = o.srcs[:0], o.kinds[:0], o.masks[:0], o.targets[:0], nil
 }
 
-// Records of classes not known yet are kept as they came: a word of length,
-// the kind of record, the two identifiers, the bytes.
-const (
-	deferredInstance = iota
-	deferredArray
-	deferredPart // of the array before it
-)
-
+// deferInstance keeps an instance of a class that is not known yet as it came: a
+// word of length, the two identifiers, the bytes.
 func (w *reducer) deferInstance(id, class uint64, body []byte) {
-	w.deferRecord(deferredInstance, id, class, body)
-	w.pending++
-}
-
-func (w *reducer) deferArray(id, class uint64, elements []byte, first bool) {
-	kind := byte(deferredPart)
-	if first {
-		kind = deferredArray
-		w.pending++
-	}
-	w.deferRecord(kind, id, class, elements)
-}
-
-func (w *reducer) deferRecord(kind byte, id, class uint64, bytes []byte) {
-	w.deferred = binary.LittleEndian.AppendUint32(w.deferred, uint32(len(bytes)))
-	w.deferred = append(w.deferred, kind)
+	w.deferred = binary.LittleEndian.AppendUint32(w.deferred, uint32(len(body)))
 	w.deferred = binary.LittleEndian.AppendUint64(w.deferred, id)
 	w.deferred = binary.LittleEndian.AppendUint64(w.deferred, class)
-	w.deferred = append(w.deferred, bytes...)
+	w.deferred = append(w.deferred, body...)
 }
 
-// resume handles the deferred records once all classes are known. It returns
+// resume handles the deferred instances once all classes are known. It returns
 // how many are of classes that the dump does not have.
 func (w *reducer) resume() (unknown int64) {
 	records := w.deferred
 	w.deferred = nil
 	for len(records) > 0 {
 		n := int(binary.LittleEndian.Uint32(records))
-		kind := records[4]
-		id := binary.LittleEndian.Uint64(records[5:])
-		class := binary.LittleEndian.Uint64(records[13:])
-		body := records[21 : 21+n]
-		records = records[21+n:]
+		id := binary.LittleEndian.Uint64(records[4:])
+		class := binary.LittleEndian.Uint64(records[12:])
+		body := records[20 : 20+n]
+		records = records[20+n:]
 		if w.red.reg.plan(class, true) == nil {
-			if kind != deferredPart {
-				unknown++
-			}
+			unknown++
 			continue
 		}
-		if kind == deferredInstance {
-			w.Instance(id, class, body)
-			continue
-		}
-		last := len(records) == 0 || records[4] != deferredPart
-		w.ObjectArray(id, class, body, kind == deferredArray, last)
+		w.Instance(id, class, body)
 	}
 	w.flush()
 	return unknown
@@ -552,6 +529,7 @@ func (red *reduction) finish() (unknown int64) {
 	for _, id := range ids {
 		reg.plan(id, true)
 	}
+	unknown = reg.end()
 	for _, w := range red.workers {
 		unknown += w.resume()
 	}

@@ -3,6 +3,7 @@ package heap
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/leakscope/leakscope/heap/hprof"
 )
@@ -19,6 +20,7 @@ type registry struct {
 	names   map[uint64]uint64 // string identifier by class identifier
 	dumps   map[uint64]*hprof.ClassDump
 	plans   map[uint64]*plan
+	ahead   map[uint64]*plan // of arrays whose classes are not described yet
 
 	classes []Class // by ClassID, in the order of their plans
 	mirrors []uint64
@@ -38,13 +40,12 @@ type plan struct {
 	id     ClassID
 	size   int  // of the field values of an instance
 	leaf   bool // an instance can hold no object of interest
-	array  bool
-	mirror bool // java.lang.Class
 	groups []refGroup
 	want   *wanted
 	keep   []keptField
 	kept   int // bytes of a kept row
 	kind   uint32
+	early  atomic.Int64 // arrays that were met before their class
 }
 
 // refGroup is up to groupFields reference fields that share a row.
@@ -80,6 +81,7 @@ func newRegistry(idSize int) *registry {
 		names:   map[uint64]uint64{},
 		dumps:   map[uint64]*hprof.ClassDump{},
 		plans:   map[uint64]*plan{},
+		ahead:   map[uint64]*plan{},
 	}
 }
 
@@ -121,6 +123,50 @@ func (r *registry) plan(class uint64, force bool) *plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.make(class, force)
+}
+
+// arrayPlan returns the plan for the class of an array. It is there at once: to
+// keep what an array refers to takes no more than a number for its class, whose
+// description may come later. described says that it has come.
+func (r *registry) arrayPlan(class uint64) (p *plan, described bool) {
+	if p = r.plan(class, false); p != nil {
+		return p, true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p = r.plans[class]; p != nil {
+		return p, true
+	}
+	if p = r.ahead[class]; p == nil {
+		p = r.add(class)
+		r.ahead[class] = p
+	}
+	return p, false
+}
+
+// add numbers a class.
+func (r *registry) add(class uint64) *plan {
+	p := &plan{id: ClassID(len(r.classes)), kind: uint32(len(r.kinds))}
+	r.classes = append(r.classes, Class{Super: NoClass, Mirror: None})
+	r.mirrors = append(r.mirrors, class)
+	r.statics = append(r.statics, nil)
+	r.kinds = append(r.kinds, rowKind{class: p.id})
+	r.byClass = append(r.byClass, p)
+	return p
+}
+
+// end does without what has not been described, and returns how many objects
+// are of such classes.
+func (r *registry) end() (unknown int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for class, p := range r.ahead {
+		if name, ok := r.string(r.names[class]); ok {
+			r.classes[p.id].Name = className(name)
+		}
+		unknown += p.early.Load()
+	}
+	return unknown
 }
 
 func (r *registry) string(id uint64) (string, bool) {
@@ -178,12 +224,17 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 	if p := r.plans[d.Super]; p != nil && d.Super != 0 {
 		super = p.id
 	}
-	c := Class{Super: super, Mirror: None}
+	p := r.ahead[d.ID]
+	if p == nil {
+		p = r.add(d.ID)
+	}
+	delete(r.ahead, d.ID)
+	c := &r.classes[p.id]
+	c.Super = super
 	if name, ok := r.string(r.names[d.ID]); ok {
 		c.Name = className(name)
 	}
 	offset := 0
-	p := &plan{id: ClassID(len(r.classes))}
 	type ref struct {
 		field  int32
 		offset int
@@ -197,10 +248,7 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 		}
 		offset += hprof.TypeSize(f.Type, r.idSize)
 	}
-	r.classes = append(r.classes, c)
-	r.mirrors = append(r.mirrors, d.ID)
-	r.statics = append(r.statics, d.Statics)
-	r.byClass = append(r.byClass, p)
+	r.statics[p.id] = d.Statics
 
 	// The superclass's references follow at the same relative places.
 	if super != NoClass {
@@ -214,8 +262,6 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 		p.size = s.size
 	}
 	p.size += offset
-	p.array = strings.HasSuffix(c.Name, "[]")
-	p.mirror = c.Name == "java.lang.Class"
 	if c.Name == "java.lang.String" {
 		refs = nil // its only one is to its characters
 	}
@@ -231,8 +277,6 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 		p.groups = append(p.groups, g)
 		refs = refs[n:]
 	}
-	p.kind = uint32(len(r.kinds))
-	r.kinds = append(r.kinds, rowKind{class: p.id})
 	if p.want = lookWanted(r.classes, p.id); p.want != nil {
 		r.planKept(p)
 	}

@@ -1,6 +1,7 @@
 package heap
 
 import (
+	"encoding/binary"
 	"testing"
 )
 
@@ -70,5 +71,46 @@ func TestForeignMemory(t *testing.T) {
 	}
 	if len(r.Allocations) != 1 || r.Allocations[0].Bytes != 5000 || r.Allocations[0].Kind != KindForeign || r.Allocations[0].Fate != FateApplication {
 		t.Errorf("%+v", r.Allocations)
+	}
+}
+
+// TestArrayBeforeItsClass has a large array come before the description of its
+// class: what it refers to that holds nothing is dropped as it is read all the
+// same, and the rest is kept, also when the description never comes.
+func TestArrayBeforeItsClass(t *testing.T) {
+	b := newBuilder()
+	class := b.m.classes[b.byName["java.lang.Object[]"]].id
+	leaf := b.object("app.Node", nil)
+	buffer := b.object("app.Node", nil)
+	red := newReduction(8, 0)
+	red.start(leaf)
+	w := red.newReducer()
+	w.leaf(red.pages.pack(leaf))
+	elements := binary.BigEndian.AppendUint64(nil, leaf)
+	for len(elements) < 1<<20 {
+		elements = append(elements, elements...)
+	}
+	binary.BigEndian.PutUint64(elements[8*1000:], buffer)
+	part := func(first, last bool) { w.ObjectArray(leaf+8, class, elements, first, last) }
+	part(true, false)
+	part(false, false)
+	if n := testing.AllocsPerRun(50, func() { part(false, false) }); n > 1 {
+		t.Errorf("%v allocations for a part of an array", n)
+	}
+	part(false, true)
+	if unknown := red.finish(); unknown != 1 {
+		t.Errorf("%d objects of unknown classes", unknown)
+	}
+	targets := 0
+	for _, c := range w.chunks {
+		for i, mask := range c.masks {
+			if c.srcs[i] != red.pages.pack(leaf+8) || rowTargets(mask) != 1 {
+				t.Fatalf("row of %d with mask %x", c.srcs[i], mask)
+			}
+			targets++
+		}
+	}
+	if targets != 54 || w.objects != 1 {
+		t.Errorf("%d references of %d objects were kept, want 54 of 1", targets, w.objects)
 	}
 }
