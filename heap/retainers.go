@@ -43,7 +43,7 @@ func (w *walk) readRetainers() error {
 	}
 	// What is kept by Node for other purposes is needed no more.
 	w.owners.of, w.owners.level = nil, nil
-	w.connWay = way{}
+	w.connWay, w.rootWay = way{}, way{}
 	collectLarge(w.g.Len())
 	e, err := w.edges()
 	if err != nil {
@@ -61,20 +61,19 @@ func collectLarge(entries int) {
 	}
 }
 
-// edges lays out the references between all reachable objects.
+// edges lays out the references between all objects.
 func (w *walk) edges() (edges, error) {
 	if g, ok := w.g.(interface{ edges() edges }); ok {
 		return g.edges(), nil
 	}
-	e := edges{starts: make([]uint32, w.g.Len()+1)}
-	var nodes []Node
-	for n := range Node(w.g.Len()) {
-		if w.rootWay.met(n) {
-			nodes = append(nodes, n)
-		}
+	count := w.g.Len()
+	e := edges{starts: make([]uint32, count+1)}
+	nodes := make([]Node, count)
+	for n := range nodes {
+		nodes[n] = Node(n)
 	}
 	err := w.g.References(nodes, func(from Node, field int32, to Node) {
-		if !w.rootWay.met(to) {
+		if int(to) >= count {
 			return // an object that came up after the walk
 		}
 		e.to = append(e.to, to)
@@ -84,7 +83,7 @@ func (w *walk) edges() (edges, error) {
 		}
 		e.starts[from+1]++
 	})
-	for n := range w.g.Len() {
+	for n := range count {
 		e.starts[n+1] += e.starts[n]
 	}
 	return e, err
@@ -101,7 +100,7 @@ type retainerTree struct {
 	entries  []retainerEntry
 	children map[prefixKey]int32
 	at       []uint32 // by number: the entry of an object that retains something, + 1
-	direct   []uint32 // by number: the field by which its dominator refers to it, + 1; 0: by none
+	direct   []uint32 // by number: the field by which its dominator refers to it, + 1, or notDirect
 }
 
 type retainerEntry struct {
@@ -116,6 +115,7 @@ type retainerEntry struct {
 const (
 	severalRoots = int(rootConnection) // none of the trees starts at a connection
 	marked       = ^uint32(0)          // an object whose entry is still to be made
+	notDirect    = uint32(1) << 31     // of direct: it does not; the step is that of another that does
 )
 
 func newRetainerTree(w *walk, e edges) *retainerTree {
@@ -175,21 +175,16 @@ func (t *retainerTree) gather() {
 		if t.at[v] == 0 {
 			continue
 		}
-		n := t.d.order[v]
-		above, step := int32(severalRoots), int32(0)
-		switch d := t.d.idom[v]; {
-		case d != 0:
+		n := Node(t.d.order[v])
+		above, step := int32(severalRoots), int32(t.direct[v]&^notDirect)
+		if d := t.d.idom[v]; d != 0 {
 			above = int32(t.at[d] - 1)
-			if direct := t.direct[v]; direct != 0 {
-				step = t.w.paths.step(t.w, t.d.order[d], n, uint16(direct-1))
-			} else {
-				step = t.shown(n)
+			if direct := t.direct[v]; direct&notDirect == 0 {
+				step = t.w.paths.step(t.w, Node(t.d.order[d]), n, uint16(direct-1))
 			}
-		default:
+		} else {
 			if kind, ok := t.root[n]; ok {
-				above = int32(kind)
-			} else {
-				step = t.shown(n)
+				above, step = int32(kind), 0
 			}
 			if step == 0 {
 				step = t.className(n)
@@ -204,28 +199,27 @@ func (t *retainerTree) gather() {
 }
 
 // findDirect finds the fields by which dominators themselves refer to what they
-// dominate, the first of several.
+// dominate, the first of several. Where a dominator does not, the first step, by
+// the addresses of those that refer there, that can be shown stands in.
 func (t *retainerTree) findDirect() {
-	for v := uint32(1); int(v) < len(t.at); v++ {
-		if t.at[v] == 0 {
+	for n, v := range t.d.number {
+		if v == 0 {
 			continue
 		}
-		n := t.d.order[v]
 		for at := t.e.starts[n]; at < t.e.starts[n+1]; at++ {
-			if to := t.d.number[t.e.to[at]]; to > v && t.d.idom[to] == v && t.direct[to] == 0 {
+			to := t.d.number[t.e.to[at]]
+			if t.at[to] == 0 || to == v {
+				continue
+			}
+			switch before := t.direct[to]; {
+			case before != 0 && before&notDirect == 0:
+			case t.d.idom[to] == v:
 				t.direct[to] = uint32(t.e.field[at]) + 1
+			case before&^notDirect == 0:
+				t.direct[to] = notDirect | uint32(t.w.paths.step(t.w, Node(n), t.e.to[at], t.e.field[at]))
 			}
 		}
 	}
-}
-
-// shown names an object that its dominator does not refer to itself by the
-// last step of its shortest way from a root, which passes the dominator too.
-func (t *retainerTree) shown(n Node) int32 {
-	if from := t.w.rootWay.from[n]; from != n {
-		return t.w.paths.step(t.w, from, n, t.w.rootWay.field[n])
-	}
-	return t.className(n)
 }
 
 // className names an object by its class, and a class by its own name: in words

@@ -177,8 +177,8 @@ func plainRetainers(w *walk, g *modelGraph) *Retainer {
 			} else {
 				root = SeveralRoots
 			}
-			if text == "" && !direct {
-				text = w.paths.texts[(&retainerTree{w: w}).shown(n)]
+			if text == "" && !direct && root == "" || root == SeveralRoots {
+				text = anyStep(w, g, all, n)
 			}
 			if text == "" && i == 0 {
 				text = w.paths.texts[(&retainerTree{w: w}).className(n)]
@@ -203,6 +203,22 @@ func plainRetainers(w *walk, g *modelGraph) *Retainer {
 		}
 	}
 	return top
+}
+
+// anyStep is the first step, by the addresses of those that refer there, that
+// leads to an object.
+func anyStep(w *walk, g *modelGraph, reachable map[Node]bool, n Node) (text string) {
+	for from := range Node(g.Len()) {
+		if !reachable[from] || from == n {
+			continue
+		}
+		_ = g.References([]Node{from}, func(from Node, field int32, to Node) {
+			if to == n && text == "" {
+				text = w.paths.texts[w.paths.step(w, from, to, uint16(field))]
+			}
+		})
+	}
+	return text
 }
 
 // TestRetainersAgainstRemoval holds the tree of retained sizes of random heaps,
