@@ -1,10 +1,8 @@
 package heap
 
 import (
-	"cmp"
 	"fmt"
 	"math/bits"
-	"slices"
 	"strings"
 )
 
@@ -12,6 +10,7 @@ import (
 type chunkState struct {
 	node     Node
 	memory   Node // the buffer that is its memory
+	base     Node // what that is a view of, where memory is aligned; else None
 	address  uint64
 	size     int64
 	free     int64    // by the chunk's own books
@@ -87,6 +86,7 @@ func (w *walk) readChunks() error {
 	for i, m := range memories {
 		w.chunks[i].memory = m
 		w.chunks[i].address = addresses[i]
+		w.chunks[i].base = bases[i]
 		w.memories[m] = true
 		if bases[i] != None {
 			w.memories[bases[i]] = true
@@ -127,218 +127,6 @@ func (w *walk) readAllocations() error {
 		return err
 	}
 	return w.readBooks()
-}
-
-// thunk is what frees an allocation.
-type thunk struct {
-	address, size uint64
-	mapped        bool
-	used          bool
-}
-
-// refers reports whether a reference field that was read is not null: also when
-// it leads to an object that the graph does not hold.
-func (w *walk) refers(n Node, field string, value uint64, ok bool) bool {
-	if ok {
-		return Node(value) != None
-	}
-	return w.fieldNumber(w.g.Class(n), field) >= 0
-}
-
-// readBuffers reads direct buffers and their deallocators. A buffer without
-// one is an allocation of its own, unless it lies within another.
-func (w *walk) readBuffers() error {
-	// Thunks and Cleaners are found by node through a table: there can be
-	// millions.
-	place := make([]uint32, w.g.Len()) // by Node: index + 1 in its role's list
-	at := func(n uint64) uint32 {
-		if n >= uint64(len(place)) {
-			return 0 // None, or an object that came up after the search for its class
-		}
-		return place[n]
-	}
-	var thunks []thunk
-	add := func(r role, mapped bool, size string) error {
-		nodes := w.objects[r]
-		v, ok, err := w.columns(nodes, "address", "size", size)
-		if err != nil {
-			return err
-		}
-		thunks = slices.Grow(thunks, len(nodes))
-		for i, n := range nodes {
-			t := thunk{address: v[i*3], size: v[i*3+1], mapped: mapped}
-			if !ok[i*3+1] {
-				t.size = v[i*3+2]
-			}
-			thunks = append(thunks, t)
-			place[n] = uint32(len(thunks))
-			if t.address != 0 && !mapped {
-				w.thunkBytes += int64(t.size)
-			}
-		}
-		return nil
-	}
-	if err := add(roleDeallocator, false, "capacity"); err != nil {
-		return err
-	}
-	if err := add(roleUnmapper, true, "cap"); err != nil {
-		return err
-	}
-	cleaners := w.objects[roleCleaner]
-	links, linked, err := w.columns(cleaners, "thunk", "action", "next", "node")
-	if err != nil {
-		return err
-	}
-	thunkOf := make([]uint64, len(cleaners))
-	for i, n := range cleaners {
-		place[n] = uint32(i + 1)
-		row, known := links[4*i:4*i+4], linked[4*i:4*i+4]
-		// A Cleaner that has run points to itself (jdk.internal.ref.Cleaner,
-		// remove). Since JDK 24 that alone says so: the deallocator is a record
-		// and keeps its address. Since 26 it is in no list (java.nio.BufferCleaner,
-		// CleanerList.remove).
-		ran := row[2] == uint64(n)
-		thunkOf[i] = row[0]
-		if known[1] {
-			ran = known[3] && Node(row[3]) == None
-			thunkOf[i] = row[1]
-		}
-		if ran && at(thunkOf[i]) > 0 && w.roleOf(Node(thunkOf[i])) == roleDeallocator {
-			t := &thunks[place[thunkOf[i]]-1]
-			if t.address != 0 {
-				w.thunkBytes -= int64(t.size)
-			}
-			t.address = 0
-		}
-	}
-	var byAddress map[uint64]*thunk
-	// find returns what frees the buffer with this cleaner and address, nil
-	// when that is not known.
-	find := func(cleaner Node, address uint64) *thunk {
-		if c := at(uint64(cleaner)); c > 0 && w.roleOf(cleaner) == roleCleaner {
-			t := at(thunkOf[c-1])
-			if t == 0 {
-				return nil
-			}
-			if r := w.roleOf(Node(thunkOf[c-1])); r != roleDeallocator && r != roleUnmapper {
-				return nil
-			}
-			return &thunks[t-1]
-		}
-		// No Cleaner of a kind known here: join by address.
-		if byAddress == nil {
-			byAddress = map[uint64]*thunk{}
-			for i := range thunks {
-				if t := &thunks[i]; t.address != 0 {
-					byAddress[t.address] = t
-				}
-			}
-		}
-		return byAddress[address]
-	}
-
-	buffers := w.objects[roleBuffer]
-	v, ok, err := w.columns(buffers, "address", "capacity", "att", "cleaner", "segment")
-	if err != nil {
-		return err
-	}
-	inUse := map[Node]bool{} // memory of chunks that are not garbage
-	for i := range w.chunks {
-		if c := &w.chunks[i]; !c.gone {
-			inUse[c.memory] = true
-		}
-	}
-	var bare []anchor
-	w.anchors = slices.Grow(w.anchors, len(buffers))
-	for i, n := range buffers {
-		row, known := v[i*5:i*5+5], ok[i*5:i*5+5]
-		if w.refers(n, "att", row[2], known[2]) || w.refers(n, "segment", row[4], known[4]) {
-			continue // a view
-		}
-		if row[0] == 0 {
-			continue
-		}
-		a := anchor{node: n, address: row[0], bytes: int64(row[1]), chunk: -1}
-		isMemory := w.memories[n]
-		if known[3] && Node(row[3]) != None {
-			t := find(Node(row[3]), row[0])
-			if t != nil {
-				t.used = true
-				if t.address == 0 {
-					continue // freed
-				}
-				a.address, a.bytes = t.address, int64(t.size)
-				if t.mapped {
-					a.kind = KindMapped
-				}
-			}
-			if isMemory && inUse[n] {
-				continue
-			}
-			w.anchors = append(w.anchors, a)
-			continue
-		}
-		if isMemory || a.bytes == 0 {
-			continue
-		}
-		if yes, known := w.reachable(n); known && !yes {
-			continue // nothing says that the memory is still there
-		}
-		a.kind = KindNoCleaner
-		bare = append(bare, a)
-	}
-	for i := range thunks {
-		t := &thunks[i]
-		if t.used || t.address == 0 {
-			continue
-		}
-		// The buffer is gone, its clean-up still to come.
-		a := anchor{node: None, address: t.address, bytes: int64(t.size), chunk: -1}
-		if t.mapped {
-			a.kind = KindMapped
-		}
-		w.anchors = append(w.anchors, a)
-	}
-	w.addBare(bare)
-	return nil
-}
-
-// addBare adds buffers without a Cleaner, but those that lie within another
-// allocation or a chunk: they are views made outside the JDK's own API.
-func (w *walk) addBare(bare []anchor) {
-	type span struct{ start, end uint64 }
-	if len(bare) == 0 {
-		return
-	}
-	spans := make([]span, 0, len(w.anchors)+len(w.chunks))
-	for _, a := range w.anchors {
-		spans = append(spans, span{a.address, a.address + uint64(a.bytes)})
-	}
-	for _, c := range w.chunks {
-		if !c.gone {
-			spans = append(spans, span{c.address, c.address + uint64(c.size)})
-		}
-	}
-	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.start, b.start) })
-	// The largest of those at one address is the allocation.
-	slices.SortStableFunc(bare, func(a, b anchor) int {
-		return cmp.Or(cmp.Compare(a.address, b.address), cmp.Compare(b.bytes, a.bytes))
-	})
-	var end uint64
-	at := 0
-	covered := uint64(0)
-	for _, a := range bare {
-		for at < len(spans) && spans[at].start <= a.address {
-			covered = max(covered, spans[at].end)
-			at++
-		}
-		last := a.address + uint64(a.bytes)
-		if last <= covered || last <= end {
-			continue
-		}
-		end = max(end, last)
-		w.anchors = append(w.anchors, a)
-	}
 }
 
 // readForeign reads the clean-up actions of foreign memory: segments may share

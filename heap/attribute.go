@@ -138,6 +138,7 @@ func (w *walk) run() error {
 	if err := w.readAllocations(); err != nil {
 		return err
 	}
+	w.forget(roleDeallocator, roleUnmapper, roleCleaner, roleBuffer, rolePooled)
 	if err := w.walkSiblings(); err != nil {
 		return err
 	}
@@ -152,6 +153,23 @@ func (w *walk) run() error {
 	return w.readRetainers()
 }
 
+// forget lets go of what was read of objects in some roles: on heaps with
+// millions of buffers that is most of all memory.
+func (w *walk) forget(roles ...role) {
+	g, ok := w.g.(interface{ forget(class ClassID) })
+	if !ok {
+		return
+	}
+	for _, r := range roles {
+		delete(w.objects, r)
+	}
+	for c := range w.roles {
+		if w.roles[c] != nil && slices.Contains(roles, w.roles[c].role) {
+			g.forget(ClassID(c))
+		}
+	}
+}
+
 // find asks the graph for the objects of all wanted classes.
 func (w *walk) find() error {
 	var classes []ClassID
@@ -164,10 +182,19 @@ func (w *walk) find() error {
 	if err != nil {
 		return err
 	}
-	w.objects = map[role][]Node{}
+	counts := map[role]int{}
 	for _, n := range nodes {
-		if c := w.g.Class(n); c >= 0 && w.roles[c] != nil {
-			w.objects[w.roles[c].role] = append(w.objects[w.roles[c].role], n)
+		counts[w.roleOf(n)]++
+	}
+	w.objects = map[role][]Node{}
+	for r, count := range counts {
+		if r != roleNone {
+			w.objects[r] = make([]Node, 0, count)
+		}
+	}
+	for _, n := range nodes {
+		if r := w.roleOf(n); r != roleNone {
+			w.objects[r] = append(w.objects[r], n)
 		}
 	}
 	return nil
@@ -176,9 +203,14 @@ func (w *walk) find() error {
 // columns reads fields by name from nodes of any classes: row i is nodes[i],
 // and ok tells the fields that its class has and the graph could read.
 func (w *walk) columns(nodes []Node, names ...string) (values []uint64, ok []bool, err error) {
+	values = make([]uint64, len(nodes)*len(names))
+	ok = make([]bool, len(nodes)*len(names))
+	return values, ok, w.fill(nodes, names, values, ok)
+}
+
+// fill is columns into tables that are empty.
+func (w *walk) fill(nodes []Node, names []string, values []uint64, ok []bool) error {
 	width := len(names)
-	values = make([]uint64, len(nodes)*width)
-	ok = make([]bool, len(nodes)*width)
 	fields := make([]int32, 0, width)
 	var column []int
 	for start := 0; start < len(nodes); {
@@ -194,6 +226,7 @@ func (w *walk) columns(nodes []Node, names ...string) (values []uint64, ok []boo
 				column = append(column, j)
 			}
 		}
+		var err error
 		switch {
 		case len(fields) == width:
 			err = w.g.Values(nodes[start:end], fields, values[start*width:end*width], ok[start*width:end*width])
@@ -207,11 +240,11 @@ func (w *walk) columns(nodes []Node, names ...string) (values []uint64, ok []boo
 			}
 		}
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		start = end
 	}
-	return values, ok, nil
+	return nil
 }
 
 func (w *walk) layout(c ClassID) []Field {

@@ -2,7 +2,6 @@ package heap
 
 import (
 	"context"
-	"math/bits"
 	"sync"
 	"sync/atomic"
 )
@@ -210,39 +209,4 @@ func (c *closure) finish(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// ranking numbers the set bits of a bitmap, page by page in a given order.
-type ranking struct {
-	bits  bitmap
-	page  []uint32 // by page index: the number of its first bit
-	word  []uint16 // by word: bits before it in its page
-	total int
-}
-
-const pageWords = 1 << slotBits / 64
-
-// rank numbers the bits in the order of pages; nil is the order of indexes.
-func rank(b bitmap, order []uint32) *ranking {
-	r := &ranking{bits: b, page: make([]uint32, len(b)/pageWords), word: make([]uint16, len(b))}
-	for i := range r.page {
-		page := uint32(i)
-		if order != nil {
-			page = order[i]
-		}
-		r.page[page] = uint32(r.total)
-		n := 0
-		for w := int(page) * pageWords; w < (int(page)+1)*pageWords; w++ {
-			r.word[w] = uint16(n)
-			n += bits.OnesCount64(b[w].Load())
-		}
-		r.total += n
-	}
-	return r
-}
-
-// of returns the number of a bit that is set.
-func (r *ranking) of(p packed) uint32 {
-	return r.page[p>>slotBits] + uint32(r.word[p>>6]) +
-		uint32(bits.OnesCount64(r.bits[p>>6].Load()&(1<<(p&63)-1)))
 }

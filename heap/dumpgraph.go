@@ -3,7 +3,7 @@ package heap
 import (
 	"cmp"
 	"context"
-	mathbits "math/bits"
+	"errors"
 	"slices"
 	"sort"
 	"sync/atomic"
@@ -15,11 +15,12 @@ import (
 // anchors and the objects of wanted classes, with the references between them.
 // Nodes are numbered by address. It implements Graph.
 type dumpGraph struct {
-	red     *reduction
-	number  *ranking
-	perm    []Node   // nodes by rank, when odd addresses upset the order
-	objects []packed // by node
-	classOf []ClassID
+	red    *reduction
+	number *ranking
+	count  int
+	class  *classNumbers
+	perm   []Node   // nodes by rank, when odd addresses upset the order
+	sorted []packed // objects by node, then
 
 	starts []uint32 // by node, and the end
 	to     []Node
@@ -37,21 +38,14 @@ type rootNode struct {
 	kind RootKind
 }
 
-// keptTable is the kept rows of a class, by node.
-type keptTable struct {
-	plan   *plan
-	nodes  []Node
-	values []byte
-}
-
 // newDumpGraph builds the graph of the marked objects and the wanted ones.
 func newDumpGraph(ctx context.Context, red *reduction, rows rowSource, marks bitmap) (*dumpGraph, error) {
 	g := &dumpGraph{red: red}
 	// Wanted objects are nodes, whether they lead anywhere or not.
 	for _, w := range red.workers {
 		for _, rows := range w.kept {
-			for _, id := range rows.ids {
-				marks.set(id)
+			for i := range rows.n {
+				marks.set(rows.id(i))
 			}
 		}
 	}
@@ -61,21 +55,11 @@ func newDumpGraph(ctx context.Context, red *reduction, rows rowSource, marks bit
 	}
 	order := red.pages.byAddress()
 	g.number = rank(marks, order)
-	g.objects = make([]packed, 0, g.number.total)
-	for _, page := range order {
-		for w := int(page) * pageWords; w < (int(page)+1)*pageWords; w++ {
-			for bits := marks[w].Load(); bits != 0; bits &= bits - 1 {
-				g.objects = append(g.objects, packed(w<<6|mathbits.TrailingZeros64(bits)))
-			}
-		}
-	}
+	g.count = g.number.total
 	if len(red.pages.odd) > 0 {
 		g.sortOdd()
 	}
-	g.classOf = make([]ClassID, len(g.objects))
-	for i := range g.classOf {
-		g.classOf[i] = NoClass
-	}
+	g.class = newClassNumbers(g.count)
 	g.takeKept()
 	if err := g.takeEdges(ctx, rows); err != nil {
 		return nil, err
@@ -94,9 +78,8 @@ func (red *reduction) markAddresses(marks bitmap) {
 				if k.typ != Object || Layout(red.reg.classes, p.id)[k.field].Name != "ipaddress" {
 					continue
 				}
-				for i := range rows.ids {
-					id := hprof.ReadID(rows.values[i*p.kept+k.at:], red.idSize)
-					used[red.pages.pack(id)] = true
+				for i := range rows.n {
+					used[k.reference(rows.row(i, p.kept))] = true
 				}
 			}
 		}
@@ -115,20 +98,28 @@ func (red *reduction) markAddresses(marks bitmap) {
 // sortOdd orders the nodes by address where pages of odd addresses break it.
 func (g *dumpGraph) sortOdd() {
 	pages := g.red.pages
-	ranks := make([]uint32, len(g.objects))
+	objects := make([]packed, g.count)
+	ranks := make([]uint32, g.count)
 	for i := range ranks {
-		ranks[i] = uint32(i)
+		objects[i], ranks[i] = g.number.at(uint32(i)), uint32(i)
 	}
 	slices.SortFunc(ranks, func(a, b uint32) int {
-		return cmp.Compare(pages.address(g.objects[a]), pages.address(g.objects[b]))
+		return cmp.Compare(pages.address(objects[a]), pages.address(objects[b]))
 	})
 	g.perm = make([]Node, len(ranks))
-	sorted := make([]packed, len(ranks))
+	g.sorted = make([]packed, len(ranks))
 	for n, rank := range ranks {
 		g.perm[rank] = Node(n)
-		sorted[n] = g.objects[rank]
+		g.sorted[n] = objects[rank]
 	}
-	g.objects = sorted
+}
+
+// object is the reverse of node.
+func (g *dumpGraph) object(n Node) packed {
+	if g.sorted != nil {
+		return g.sorted[n]
+	}
+	return g.number.at(uint32(n))
 }
 
 // node returns the node of an object that has one.
@@ -145,7 +136,11 @@ func (g *dumpGraph) find(id uint64) Node {
 	if id == 0 {
 		return None
 	}
-	p := g.red.pages.pack(id)
+	return g.lookUp(g.red.pages.pack(id))
+}
+
+// lookUp returns the node of an object, or None where it is none.
+func (g *dumpGraph) lookUp(p packed) Node {
 	if int(p>>6) >= len(g.number.bits) || !g.number.bits.has(p) {
 		return None
 	}
@@ -163,19 +158,29 @@ func (g *dumpGraph) takeKept() {
 				t = &keptTable{plan: p}
 				g.tables[p.id] = t
 			}
-			for _, id := range rows.ids {
-				n := g.node(id)
-				t.nodes = append(t.nodes, n)
-				g.classOf[n] = p.id
+			first := 0
+			for _, part := range t.parts {
+				first += part.rows.n
 			}
-			t.values = append(t.values, rows.values...)
-			delete(w.kept, p)
+			t.parts = append(t.parts, keptPart{first, rows})
 		}
+		w.kept = nil
 	}
 	for _, t := range g.tables {
-		if t != nil && !slices.IsSorted(t.nodes) {
-			t.sort()
+		if t == nil {
+			continue
 		}
+		last := t.parts[len(t.parts)-1]
+		t.rows = make([]uint64, 0, last.first+last.rows.n)
+		for _, part := range t.parts {
+			for i := range part.rows.n {
+				n := g.node(part.rows.id(i))
+				t.rows = append(t.rows, uint64(n)<<32|uint64(part.first+i))
+				g.class.set(n, t.plan.id)
+			}
+			part.rows.ids = nil // the nodes tell
+		}
+		slices.Sort(t.rows)
 	}
 	g.mirrors = make([]Node, len(reg.classes))
 	java := NoClass
@@ -189,32 +194,18 @@ func (g *dumpGraph) takeKept() {
 		g.mirrors[i] = n
 		reg.classes[i].Mirror = n
 		if n != None {
-			g.classOf[n] = java
+			g.class.set(n, java)
 		}
 	}
-}
-
-func (t *keptTable) sort() {
-	size := t.plan.kept
-	order := make([]uint32, len(t.nodes))
-	for i := range order {
-		order[i] = uint32(i)
-	}
-	slices.SortStableFunc(order, func(a, b uint32) int { return cmp.Compare(t.nodes[a], t.nodes[b]) })
-	nodes := make([]Node, len(t.nodes))
-	values := make([]byte, 0, len(t.values))
-	for i, o := range order {
-		nodes[i] = t.nodes[o]
-		values = append(values, t.values[int(o)*size:(int(o)+1)*size]...)
-	}
-	t.nodes, t.values = nodes, values
 }
 
 // takeEdges fills the references between nodes, counting first. The rows of an
 // object come from one goroutine, in order, so its references stay in order.
 func (g *dumpGraph) takeEdges(ctx context.Context, rows rowSource) error {
 	member := g.number.bits
-	starts := make([]atomic.Uint32, len(g.objects)+1)
+	// starts[n+1] is first where the references of n begin, then where the next
+	// one goes, and in the end where those of n+1 begin.
+	starts := make([]uint32, g.count+2)
 	err := rows.each(ctx, false, func(k *chunk) {
 		targets := k.targets
 		for i, mask := range k.masks {
@@ -227,7 +218,7 @@ func (g *dumpGraph) takeEdges(ctx context.Context, rows rowSource) error {
 					}
 				}
 				if count > 0 {
-					starts[g.node(src)].Add(count)
+					atomic.AddUint32(&starts[g.node(src)+2], count)
 				}
 			}
 			targets = targets[n:]
@@ -236,17 +227,14 @@ func (g *dumpGraph) takeEdges(ctx context.Context, rows rowSource) error {
 	if err != nil {
 		return err
 	}
-	g.starts = make([]uint32, len(g.objects)+1)
-	var sum uint32
-	for i := range starts {
-		g.starts[i] = sum
-		sum += starts[i].Load()
-		starts[i].Store(g.starts[i])
+	for i := 2; i < len(starts); i++ {
+		starts[i] += starts[i-1]
 	}
+	sum := starts[g.count+1]
 	g.to = make([]Node, sum)
 	g.field = make([]uint16, sum)
 	kinds := g.red.reg.kinds
-	return rows.each(ctx, false, func(k *chunk) {
+	err = rows.each(ctx, false, func(k *chunk) {
 		targets := k.targets
 		for i, mask := range k.masks {
 			n := rowTargets(mask)
@@ -271,11 +259,10 @@ func (g *dumpGraph) takeEdges(ctx context.Context, rows rowSource) error {
 						known = true
 						node = g.node(src)
 						if !kind.statics {
-							atomic.StoreInt32((*int32)(&g.classOf[node]), int32(kind.class))
+							g.class.set(node, kind.class)
 						}
 					}
-					at := starts[node].Add(1) - 1
-					if at < g.starts[node+1] {
+					if at := atomic.AddUint32(&starts[node+1], 1) - 1; at < sum {
 						g.to[at], g.field[at] = g.node(t), field
 					}
 				}
@@ -283,6 +270,14 @@ func (g *dumpGraph) takeEdges(ctx context.Context, rows rowSource) error {
 			targets = targets[n:]
 		}
 	})
+	if err != nil {
+		return err
+	}
+	g.starts = starts[:g.count+1]
+	if g.starts[g.count] != sum || !slices.IsSorted(g.starts) {
+		return errors.New("the dump was changed while it was read")
+	}
+	return nil
 }
 
 func (g *dumpGraph) takeRoots() {
@@ -310,24 +305,34 @@ func (g *dumpGraph) Classes() []Class { return g.red.reg.classes }
 
 // Objects implements Graph.
 func (g *dumpGraph) Objects(classes []ClassID) ([]Node, error) {
-	var nodes []Node
+	wanted := make([]bool, len(g.tables))
+	count := 0
 	for _, c := range classes {
-		if t := g.tables[c]; t != nil {
-			nodes = append(nodes, t.nodes...)
+		if t := g.tables[c]; t != nil && !wanted[c] {
+			wanted[c] = true
+			count += len(t.rows)
 		}
 	}
-	slices.Sort(nodes)
-	return slices.Compact(nodes), nil
+	nodes := make([]Node, 0, count)
+	for n := range Node(g.count) {
+		if c := g.Class(n); c >= 0 && wanted[c] {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes, nil
 }
 
+// forget drops the kept fields of the objects of a class.
+func (g *dumpGraph) forget(c ClassID) { g.tables[c] = nil }
+
 // Len implements Graph.
-func (g *dumpGraph) Len() int { return len(g.objects) }
+func (g *dumpGraph) Len() int { return g.count }
 
 // Address implements Graph.
-func (g *dumpGraph) Address(n Node) uint64 { return g.red.pages.address(g.objects[n]) }
+func (g *dumpGraph) Address(n Node) uint64 { return g.red.pages.address(g.object(n)) }
 
 // Class implements Graph.
-func (g *dumpGraph) Class(n Node) ClassID { return g.classOf[n] }
+func (g *dumpGraph) Class(n Node) ClassID { return g.class.get(n) }
 
 // Values implements Graph.
 func (g *dumpGraph) Values(nodes []Node, fields []int32, out []uint64, ok []bool) error {
@@ -336,10 +341,11 @@ func (g *dumpGraph) Values(nodes []Node, fields []int32, out []uint64, ok []bool
 	if len(nodes) == 0 {
 		return nil
 	}
-	t := g.tables[max(g.classOf[nodes[0]], 0)]
-	if t == nil || t.plan.id != g.classOf[nodes[0]] {
+	class := g.Class(nodes[0])
+	if class < 0 || g.tables[class] == nil {
 		return nil
 	}
+	t := g.tables[class]
 	kept := make([]*keptField, len(fields))
 	for j, f := range fields {
 		for i := range t.plan.keep {
@@ -351,26 +357,29 @@ func (g *dumpGraph) Values(nodes []Node, fields []int32, out []uint64, ok []bool
 	at := 0
 	for i, n := range nodes {
 		// Nodes mostly come in order: look near the last place first.
-		if at < len(t.nodes) && t.nodes[at] < n {
+		if at < len(t.rows) && t.node(at) < n {
 			at++
 		}
-		if at >= len(t.nodes) || t.nodes[at] != n {
-			at = sort.Search(len(t.nodes), func(k int) bool { return t.nodes[k] >= n })
+		if at >= len(t.rows) || t.node(at) != n {
+			at = sort.Search(len(t.rows), func(k int) bool { return t.node(k) >= n })
 		}
-		if at >= len(t.nodes) || t.nodes[at] != n {
+		if at >= len(t.rows) || t.node(at) != n {
 			continue
 		}
-		row := t.values[at*t.plan.kept:]
+		row := t.row(at)
 		for j, k := range kept {
 			if k == nil {
 				continue
 			}
-			v := hprof.ReadValue(row[k.at:], uint8(k.typ), g.red.idSize)
+			var v uint64
 			known := true
-			if k.typ == Object {
-				n := g.find(v)
-				known = v == 0 || n != None
-				v = uint64(n)
+			if k.typ != Object {
+				v = k.number(row)
+			} else {
+				to := k.reference(row)
+				node := g.lookUp(to)
+				known = to == noObject || node != None
+				v = uint64(node)
 			}
 			out[i*len(fields)+j], ok[i*len(fields)+j] = v, known
 		}
@@ -421,11 +430,11 @@ func (g *dumpGraph) edges() edges { return edges{g.starts, g.to, g.field} }
 
 // Referrers implements Graph.
 func (g *dumpGraph) Referrers(set []Node, yield func(from Node, field int32, to Node)) error {
-	member := make([]bool, len(g.objects))
+	member := make([]bool, g.count)
 	for _, n := range set {
 		member[n] = true
 	}
-	for n := range g.objects {
+	for n := range g.count {
 		for e := g.starts[n]; e < g.starts[n+1]; e++ {
 			if member[g.to[e]] {
 				field := int32(g.field[e])
@@ -453,7 +462,7 @@ func (g *dumpGraph) Address6(array Node) (address [16]byte, ok bool) {
 		return address, false
 	}
 	for _, w := range g.red.workers {
-		if a, ok := w.addresses[g.objects[array]]; ok {
+		if a, ok := w.addresses[g.object(array)]; ok {
 			return a, true
 		}
 	}

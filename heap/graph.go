@@ -110,7 +110,8 @@ type Graph interface {
 	// order of nodes. field is Element for array elements, and the field
 	// number otherwise; for a mirror it is the position of the static in
 	// [Graph.StaticNames]. A graph may leave out references to objects that
-	// hold no object of a class that [Wanted] names, not even through others.
+	// hold no object of a class that [Wanted] names, not even through others,
+	// and to those that only say how memory is freed: Cleaners, deallocators.
 	References(nodes []Node, yield func(from Node, field int32, to Node)) error
 
 	// StaticNames returns the names of the class's static fields.

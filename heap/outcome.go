@@ -57,36 +57,3 @@ func (red *reduction) result(ctx context.Context, again rowSource, rep *report) 
 	}
 	return r, nil
 }
-
-// pinCounters drops the kept counter objects but those that a counter of
-// counterTable refers to.
-func (red *reduction) pinCounters() {
-	pinned := map[packed]bool{}
-	for i, c := range red.reg.classes {
-		for _, row := range counterTable {
-			if !hasSuffix(c.Name, row.class) {
-				continue
-			}
-			for _, s := range red.reg.statics[i] {
-				if s.Type == uint8(Object) && s.Value != 0 {
-					pinned[red.pages.pack(s.Value)] = true
-				}
-			}
-		}
-	}
-	for _, w := range red.workers {
-		for p, rows := range w.kept {
-			if p.want.role != roleCounter {
-				continue
-			}
-			kept := &keptRows{}
-			for i, id := range rows.ids {
-				if pinned[id] {
-					kept.ids = append(kept.ids, id)
-					kept.values = append(kept.values, rows.values[i*p.kept:(i+1)*p.kept]...)
-				}
-			}
-			w.kept[p] = kept
-		}
-	}
-}

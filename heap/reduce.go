@@ -76,12 +76,6 @@ func (c *chunk) kind(row int) uint32 {
 	return c.wide[row]
 }
 
-// keptRows are the wanted fields of the instances of one class.
-type keptRows struct {
-	ids    []packed
-	values []byte // plan.kept bytes each
-}
-
 type rootEntry struct {
 	id   packed
 	kind RootKind
@@ -267,11 +261,11 @@ func (w *reducer) Instance(id, class uint64, body []byte) {
 			w.masks = append(w.masks, mask)
 		}
 	}
+	if p.want != nil && w.emit == nil {
+		w.keep(p, src, body)
+	}
 	switch {
-	case p.want != nil:
-		if w.emit == nil {
-			w.keep(p, src, body)
-		}
+	case p.anchored:
 	case len(w.srcs) == first:
 		w.leaf(src)
 	case len(w.srcs) == first+1:
@@ -302,20 +296,6 @@ func (red *reduction) address(p packed) uint64 {
 	red.pages.mu.Lock()
 	defer red.pages.mu.Unlock()
 	return red.pages.address(p)
-}
-
-// keep stores the wanted fields of an instance.
-func (w *reducer) keep(p *plan, src packed, body []byte) {
-	rows := w.kept[p]
-	if rows == nil {
-		rows = &keptRows{}
-		w.kept[p] = rows
-	}
-	rows.ids = append(rows.ids, src)
-	for i := range p.keep {
-		k := &p.keep[i]
-		rows.values = append(rows.values, body[k.offset:k.offset+k.size]...)
-	}
 }
 
 // ObjectArray implements hprof.Visitor.

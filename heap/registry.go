@@ -1,6 +1,7 @@
 package heap
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,10 +43,13 @@ type plan struct {
 	leaf   bool // an instance can hold no object of interest
 	groups []refGroup
 	want   *wanted
-	keep   []keptField
-	kept   int // bytes of a kept row
-	kind   uint32
-	early  atomic.Int64 // arrays that were met before their class
+	// anchored says that what refers to an instance is looked at even if the
+	// instance holds nothing.
+	anchored bool
+	keep     []keptField
+	kept     int // bytes of a kept row
+	kind     uint32
+	early    atomic.Int64 // arrays that were met before their class
 }
 
 // refGroup is up to groupFields reference fields that share a row.
@@ -265,6 +269,11 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 	if c.Name == "java.lang.String" {
 		refs = nil // its only one is to its characters
 	}
+	if want := lookWanted(r.classes, p.id); want != nil && want.role == roleCleaner {
+		// The queue of a Cleaner is one that nothing is taken from.
+		l := Layout(r.classes, p.id)
+		refs = slices.DeleteFunc(refs, func(f ref) bool { return l[f.field].Name == "queue" })
+	}
 	for len(refs) > 0 {
 		n := min(groupFields, len(refs))
 		g := refGroup{kind: uint32(len(r.kinds))}
@@ -279,6 +288,7 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 	}
 	if p.want = lookWanted(r.classes, p.id); p.want != nil {
 		r.planKept(p)
+		p.anchored = !p.want.role.frees()
 	}
 	p.leaf = len(p.groups) == 0 && p.want == nil
 	r.plans[d.ID] = p
@@ -289,10 +299,14 @@ func (r *registry) planKept(p *plan) {
 	offset := 0
 	for i, f := range Layout(r.classes, p.id) {
 		size := hprof.TypeSize(uint8(f.Type), r.idSize)
+		kept := size
+		if f.Type == Object {
+			kept = 4 // packed
+		}
 		for _, name := range p.want.fields {
 			if name == f.Name || name == "*" && f.Type != Object {
 				p.keep = append(p.keep, keptField{int32(i), f.Type, offset, p.kept, size})
-				p.kept += size
+				p.kept += kept
 				break
 			}
 		}

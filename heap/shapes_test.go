@@ -114,3 +114,21 @@ func TestArrayBeforeItsClass(t *testing.T) {
 		t.Errorf("%d references of %d objects were kept, want 54 of 1", targets, w.objects)
 	}
 }
+
+// TestAlignedChunk has a pool whose chunk is a view of the buffer that was
+// allocated for it (-Dio.netty.allocator.directMemoryCacheAlignment): that is
+// the same memory, and counts once.
+func TestAlignedChunk(t *testing.T) {
+	b := newBuilder()
+	b.class("io.netty.buffer.PoolChunk", "java.lang.Object", "memory", "chunkSize:10", "freeBytes:10", "pageSize:10")
+	base := b.buffer(0x1000010, 1<<16+64)
+	view := b.object("java.nio.DirectByteBuffer", map[string]uint64{"address": 0x1000040, "capacity": 1 << 16, "att": base})
+	b.static("app.Registry", "chunk", b.object("io.netty.buffer.PoolChunk", map[string]uint64{
+		"memory": view, "chunkSize": 1 << 16, "freeBytes": 1 << 16, "pageSize": 8192,
+	}))
+	b.static("app.Registry", "other", b.buffer(0x2000000, 500))
+	r := b.read(t)
+	if len(r.Allocations) != 2 || r.Allocations[0].Fate != FatePoolFree || r.Allocations[0].Bytes != 1<<16 || r.Allocations[1].Bytes != 500 {
+		t.Errorf("%+v", r.Allocations)
+	}
+}

@@ -40,6 +40,10 @@ const (
 	roleThread             // a thread, for what it caches
 )
 
+// frees reports a role of objects that say how memory is freed, and hold none:
+// they are looked up from the buffer, never met on a way.
+func (r role) frees() bool { return r == roleDeallocator || r == roleUnmapper || r == roleCleaner }
+
 var wantedClasses = []wanted{
 	// java.nio (java.base)
 	{"java.nio.DirectByteBuffer", roleBuffer, []string{"address", "capacity", "att", "cleaner", "segment"}},
