@@ -67,7 +67,7 @@ func (w *world) holder(path ...string) int {
 func (w *world) buffers(n int, size int64, fate snapshot.Fate, holder, connection int) {
 	for range n {
 		w.s.Heap.Allocations = append(w.s.Heap.Allocations, snapshot.Allocation{
-			Address: w.next, Bytes: size, Kind: snapshot.KindDirect, Fate: fate, Holder: holder, Connection: connection,
+			Address: w.next, Bytes: size, Kind: snapshot.KindDirect, Fate: fate, Holder: int32(holder), Connection: int32(connection),
 		})
 		w.next += 1 << 20
 	}

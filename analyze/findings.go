@@ -104,7 +104,8 @@ func (c *comparison) subjects() []*subject {
 // bytes at the head.
 func (c *comparison) mainHolders() [][]string {
 	type key struct {
-		pair, holder int
+		pair   int
+		holder int32
 	}
 	sums := map[key]int64{}
 	allocations := c.head.allocations()

@@ -42,7 +42,7 @@ func heapSection(method string, r *heap.Result) *snapshot.Heap {
 	for i, a := range r.Allocations {
 		h.Allocations[i] = snapshot.Allocation{
 			Address: snapshot.Address(a.Address), Bytes: a.Bytes, Kind: snapshot.Kind(a.Kind.String()), Fate: snapshot.Fate(a.Fate.String()),
-			Remainder: a.Remainder, Chunk: snapshot.Address(a.Chunk), Holder: int(a.Holder), Connection: int(a.Connection), Sharers: int(a.Sharers),
+			Remainder: a.Remainder, Chunk: snapshot.Address(a.Chunk), Holder: a.Holder, Connection: a.Connection, Sharers: int32(a.Sharers),
 		}
 	}
 	return h

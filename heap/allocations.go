@@ -111,6 +111,12 @@ func (w *walk) follow(n Node, name string) Node {
 	return found
 }
 
+// add adds an allocation that is to be settled.
+func (w *walk) add(a Allocation) {
+	a.Holder, a.Connection = -1, -1
+	w.allocations = append(w.allocations, a)
+}
+
 // readAllocations finds the allocations and the objects that stand for them.
 func (w *walk) readAllocations() error {
 	for i := range w.chunks {
@@ -165,7 +171,7 @@ func (w *walk) readForeign() error {
 			continue
 		}
 		w.foreignBytes += int64(size)
-		w.anchors = append(w.anchors, anchor{node: n, address: v[0], bytes: int64(size), kind: KindForeign, chunk: -1})
+		w.add(Allocation{node: n, Address: v[0], Bytes: int64(size), Kind: KindForeign})
 	}
 	for _, c := range w.counters {
 		if c.Name == "java.nio.Bits.RESERVED_MEMORY" && c.Known {
@@ -226,9 +232,7 @@ func (w *walk) addPooled(n, chunk Node, offset uint64, bytes int64) {
 		return // its memory is used but nothing can release it: lost
 	}
 	c.live += bytes
-	w.anchors = append(w.anchors, anchor{
-		node: n, address: c.address + offset, bytes: bytes, kind: KindPooled, chunk: at,
-	})
+	w.add(Allocation{node: n, Address: c.address + offset, Bytes: bytes, Kind: KindPooled, Chunk: c.address})
 }
 
 // readBooks reads what else a chunk's used bytes are made of: the unused

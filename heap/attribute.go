@@ -37,6 +37,9 @@ type walk struct {
 
 	objects map[role][]Node // of the wanted classes, by address
 
+	some   []uint64 // for fill, again and again
+	someOK []bool
+
 	// by Node
 	rootWay way // from the roots
 	connWay way // from the connections
@@ -49,7 +52,6 @@ type walk struct {
 	connAt      map[Node]int32
 	owners      ownerSets
 
-	anchors  []anchor
 	chunks   []chunkState
 	chunkAt  map[Node]int32
 	memories map[Node]bool // buffers that are the memory of a chunk
@@ -57,7 +59,7 @@ type walk struct {
 	thunkBytes   int64 // that deallocators have still to free
 	foreignBytes int64 // that arenas have still to free
 
-	allocations []Allocation
+	allocations []Allocation // sorted once they are settled
 	paths       paths
 	retainers   *Retainer
 	counters    []Counter
@@ -67,20 +69,19 @@ type walk struct {
 	threadCaches []ThreadCache
 }
 
-// anchor is the object that stands for an allocation.
-type anchor struct {
-	node    Node // None: only its clean-up is left
-	address uint64
-	bytes   int64
-	kind    Kind
-	fate    Fate  // once it is settled
-	chunk   int32 // index in walk.chunks; -1
-}
-
 // way is how the objects that a search met were reached.
 type way struct {
 	from  []Node   // None: not met; the node itself: where the search began
 	field []uint16 // of from, elementField for an element
+}
+
+// reached bounds the nodes that references lead to, so far: what is kept of each
+// of those need not be kept of the others.
+func (w *walk) reached() int {
+	if g, ok := w.g.(interface{ reached() int }); ok {
+		return g.reached()
+	}
+	return w.g.Len()
 }
 
 func (w *way) grow(n int) {
@@ -168,6 +169,7 @@ func (w *walk) forget(roles ...role) {
 			g.forget(ClassID(c))
 		}
 	}
+	collectLarge(w.g.Len())
 }
 
 // find asks the graph for the objects of all wanted classes.
@@ -182,19 +184,27 @@ func (w *walk) find() error {
 	if err != nil {
 		return err
 	}
-	counts := map[role]int{}
+	// What lies behind the nodes that references lead to is listed by eachFreeing.
+	reached := Node(w.reached())
+	var counts [roles]int
 	for _, n := range nodes {
-		counts[w.roleOf(n)]++
-	}
-	w.objects = map[role][]Node{}
-	for r, count := range counts {
-		if r != roleNone {
-			w.objects[r] = make([]Node, 0, count)
+		if r := w.roleOf(n); n < reached || !r.frees() {
+			counts[r]++
 		}
 	}
+	var lists [roles][]Node
+	for r, count := range counts {
+		lists[r] = make([]Node, 0, count)
+	}
 	for _, n := range nodes {
-		if r := w.roleOf(n); r != roleNone {
-			w.objects[r] = append(w.objects[r], n)
+		if r := w.roleOf(n); n < reached || !r.frees() {
+			lists[r] = append(lists[r], n)
+		}
+	}
+	w.objects = map[role][]Node{}
+	for r, list := range lists {
+		if role(r) != roleNone && len(list) > 0 {
+			w.objects[role(r)] = list
 		}
 	}
 	return nil
@@ -231,8 +241,8 @@ func (w *walk) fill(nodes []Node, names []string, values []uint64, ok []bool) er
 		case len(fields) == width:
 			err = w.g.Values(nodes[start:end], fields, values[start*width:end*width], ok[start*width:end*width])
 		case len(fields) > 0:
-			v := make([]uint64, (end-start)*len(fields))
-			k := make([]bool, len(v))
+			w.some, w.someOK = resized(w.some, (end-start)*len(fields)), resized(w.someOK, (end-start)*len(fields))
+			v, k := w.some, w.someOK
 			err = w.g.Values(nodes[start:end], fields, v, k)
 			for i := range v {
 				at := (start+i/len(fields))*width + column[i%len(fields)]

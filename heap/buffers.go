@@ -26,9 +26,14 @@ type freeing struct {
 
 	byAddress map[uint64]Node
 
-	values []uint64 // for reading, again and again
+	// for reading, again and again
+	values []uint64
 	ok     []bool
+	links  []uint64
+	linked []bool
 	thunks []thunk
+	found  []Node
+	some   []Node
 }
 
 // thunk is what frees an allocation.
@@ -37,22 +42,33 @@ type thunk struct {
 	mapped        bool
 }
 
-// each reads fields of many objects in batches; row i of values and ok is
-// nodes[i].
-func (f *freeing) each(nodes []Node, names []string, visit func(nodes []Node, values []uint64, ok []bool) error) error {
-	for batch := range slices.Chunk(nodes, readBatch) {
-		values, ok := make([]uint64, len(batch)*len(names)), make([]bool, len(batch)*len(names))
-		if err := f.w.fill(batch, names, values, ok); err != nil {
+// eachFreeing visits the objects of a role that frees memory, in batches.
+func (w *walk) eachFreeing(r role, visit func(nodes []Node) error) error {
+	for batch := range slices.Chunk(w.objects[r], readBatch) {
+		if err := visit(batch); err != nil {
 			return err
 		}
-		if err := visit(batch, values, ok); err != nil {
-			return err
+	}
+	if w.reached() == w.g.Len() {
+		return nil
+	}
+	// Behind the nodes that references lead to there are no others.
+	batch := make([]Node, 0, readBatch)
+	for n, end := Node(w.reached()), Node(w.g.Len()); n < end; n++ {
+		if w.roleOf(n) == r {
+			batch = append(batch, n)
+		}
+		if len(batch) == readBatch || n == end-1 && len(batch) > 0 {
+			if err := visit(batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
 		}
 	}
 	return nil
 }
 
-var thunkFields = []string{"address", "size", "capacity", "cap"}
+var thunkFields = []string{"address", "size", "cap"}
 
 // read reads what frees allocations. The result holds until the next call.
 func (f *freeing) read(nodes []Node) ([]thunk, error) {
@@ -65,12 +81,8 @@ func (f *freeing) read(nodes []Node) ([]thunk, error) {
 	for i, n := range nodes {
 		v, ok := f.values[i*width:], f.ok[i*width:]
 		t := thunk{address: v[0], size: v[1], mapped: f.w.roleOf(n) == roleUnmapper}
-		switch {
-		case ok[1]:
-		case ok[2]:
+		if !ok[1] {
 			t.size = v[2]
-		default:
-			t.size = v[3]
 		}
 		if f.freed.has(n) {
 			t.address = 0
@@ -95,65 +107,79 @@ func (w *walk) readFreeing() (*freeing, error) {
 	n := w.g.Len()
 	f := &freeing{w: w, known: newNodeSet(n), freed: newNodeSet(n), used: newNodeSet(n)}
 	for _, r := range []role{roleDeallocator, roleUnmapper, roleCleaner} {
-		for _, n := range w.objects[r] {
-			f.known.add(n)
-		}
+		_ = w.eachFreeing(r, func(nodes []Node) error {
+			for _, n := range nodes {
+				f.known.add(n)
+			}
+			return nil
+		})
 	}
-	for batch := range slices.Chunk(w.objects[roleDeallocator], readBatch) {
+	err := w.eachFreeing(roleDeallocator, func(batch []Node) error {
 		thunks, err := f.read(batch)
-		if err != nil {
-			return nil, err
-		}
 		for _, t := range thunks {
 			if t.address != 0 {
 				w.thunkBytes += int64(t.size)
 			}
 		}
-	}
-	return f, f.each(w.objects[roleCleaner], []string{"thunk", "action", "next", "node"}, func(nodes []Node, values []uint64, ok []bool) error {
-		var ran []Node
-		for i, n := range nodes {
-			row, known := values[4*i:4*i+4], ok[4*i:4*i+4]
-			// A Cleaner that has run points to itself (jdk.internal.ref.Cleaner,
-			// remove). Since JDK 24 that alone says so: the deallocator is a record
-			// and keeps its address. Since 26 it is in no list (java.nio.BufferCleaner,
-			// CleanerList.remove).
-			done, runs := row[2] == uint64(n), Node(row[0])
-			if known[1] {
-				done, runs = known[3] && Node(row[3]) == None, Node(row[1])
-			}
-			if done && f.known.has(runs) && w.roleOf(runs) == roleDeallocator && !f.freed.has(runs) {
-				ran = append(ran, runs)
-			}
-		}
-		thunks, err := f.read(ran)
-		if err != nil {
-			return err
-		}
-		for i, t := range thunks {
-			if t.address != 0 && !f.freed.has(ran[i]) {
-				w.thunkBytes -= int64(t.size)
-			}
-			f.freed.add(ran[i])
-		}
-		return nil
+		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return f, w.eachFreeing(roleCleaner, f.readRan)
+}
+
+// readRan notes what Cleaners have run.
+func (f *freeing) readRan(cleaners []Node) error {
+	w := f.w
+	f.links, f.linked = resized(f.links, 4*len(cleaners)), resized(f.linked, 4*len(cleaners))
+	if err := w.fill(cleaners, []string{"thunk", "action", "next", "node"}, f.links, f.linked); err != nil {
+		return err
+	}
+	var ran []Node
+	for i, n := range cleaners {
+		row, known := f.links[4*i:4*i+4], f.linked[4*i:4*i+4]
+		// A Cleaner that has run points to itself (jdk.internal.ref.Cleaner,
+		// remove). Since JDK 24 that alone says so: the deallocator is a record
+		// and keeps its address. Since 26 it is in no list (java.nio.BufferCleaner,
+		// CleanerList.remove).
+		done, runs := row[2] == uint64(n), Node(row[0])
+		if known[1] {
+			done, runs = known[3] && Node(row[3]) == None, Node(row[1])
+		}
+		if done && f.known.has(runs) && w.roleOf(runs) == roleDeallocator {
+			ran = append(ran, runs)
+		}
+	}
+	thunks, err := f.read(ran)
+	if err != nil {
+		return err
+	}
+	for i, t := range thunks {
+		if t.address != 0 && !f.freed.has(ran[i]) {
+			w.thunkBytes -= int64(t.size)
+		}
+		f.freed.add(ran[i])
+	}
+	return nil
 }
 
 // find returns what frees each of some buffers with a Cleaner, None where that
 // is not known.
 func (f *freeing) find(cleaners []Node, addresses []uint64) ([]Node, error) {
-	found := make([]Node, len(cleaners))
-	v, ok, err := f.w.columns(cleaners, "thunk", "action")
-	if err != nil {
+	f.links, f.linked = resized(f.links, 2*len(cleaners)), resized(f.linked, 2*len(cleaners))
+	v, ok := f.links, f.linked
+	if err := f.w.fill(cleaners, []string{"thunk", "action"}, v, ok); err != nil {
 		return nil, err
 	}
+	found := f.found[:0]
 	for i, c := range cleaners {
-		found[i] = None
+		found = append(found, None)
 		runs := None
 		switch {
 		case !f.known.has(c) || f.w.roleOf(c) != roleCleaner:
 			// No Cleaner of a kind known here: join by address.
+			var err error
 			if runs, err = f.at(addresses[i]); err != nil {
 				return nil, err
 			}
@@ -169,6 +195,7 @@ func (f *freeing) find(cleaners []Node, addresses []uint64) ([]Node, error) {
 			found[i] = runs
 		}
 	}
+	f.found = found
 	return found, nil
 }
 
@@ -177,16 +204,17 @@ func (f *freeing) at(address uint64) (Node, error) {
 	if f.byAddress == nil {
 		f.byAddress = map[uint64]Node{}
 		for _, r := range []role{roleDeallocator, roleUnmapper} {
-			for batch := range slices.Chunk(f.w.objects[r], readBatch) {
+			err := f.w.eachFreeing(r, func(batch []Node) error {
 				thunks, err := f.read(batch)
-				if err != nil {
-					return None, err
-				}
 				for i, t := range thunks {
 					if t.address != 0 {
 						f.byAddress[t.address] = batch[i]
 					}
 				}
+				return err
+			})
+			if err != nil {
+				return None, err
 			}
 		}
 	}
@@ -208,6 +236,7 @@ func (w *walk) refers(n Node, field string, value uint64, ok bool) bool {
 // readBuffers reads direct buffers and their deallocators. A buffer without
 // one is an allocation of its own, unless it lies within another.
 func (w *walk) readBuffers() error {
+	collectLarge(w.g.Len())
 	f, err := w.readFreeing()
 	if err != nil {
 		return err
@@ -218,12 +247,19 @@ func (w *walk) readBuffers() error {
 			inUse[c.memory], inUse[c.base] = true, true
 		}
 	}
-	var bare []anchor
-	var owned []anchor // with a Cleaner
+	var bare []Allocation
+	var owned []Allocation // with a Cleaner
 	var cleaners []Node
 	var addresses []uint64
-	w.anchors = slices.Grow(w.anchors, len(w.objects[roleBuffer]))
-	err = f.each(w.objects[roleBuffer], []string{"address", "capacity", "att", "cleaner", "segment"}, func(nodes []Node, v []uint64, ok []bool) error {
+	w.allocations = slices.Grow(w.allocations, len(w.objects[roleBuffer]))
+	names := []string{"address", "capacity", "att", "cleaner", "segment"}
+	var v []uint64
+	var ok []bool
+	for nodes := range slices.Chunk(w.objects[roleBuffer], readBatch) {
+		v, ok = resized(v, len(nodes)*len(names)), resized(ok, len(nodes)*len(names))
+		if err := w.fill(nodes, names, v, ok); err != nil {
+			return err
+		}
 		owned, cleaners, addresses = owned[:0], cleaners[:0], addresses[:0]
 		for i, n := range nodes {
 			row, known := v[i*5:i*5+5], ok[i*5:i*5+5]
@@ -233,44 +269,44 @@ func (w *walk) readBuffers() error {
 			if row[0] == 0 {
 				continue
 			}
-			a := anchor{node: n, address: row[0], bytes: int64(row[1]), chunk: -1}
+			a := Allocation{node: n, Address: row[0], Bytes: int64(row[1])}
 			if known[3] && Node(row[3]) != None {
 				owned = append(owned, a)
 				cleaners = append(cleaners, Node(row[3]))
 				addresses = append(addresses, row[0])
 				continue
 			}
-			if w.memories[n] || a.bytes == 0 {
+			if w.memories[n] || a.Bytes == 0 {
 				continue
 			}
 			if yes, known := w.reachable(n); known && !yes {
 				continue // nothing says that the memory is still there
 			}
-			a.kind = KindNoCleaner
+			a.Kind = KindNoCleaner
 			bare = append(bare, a)
 		}
-		return f.own(owned, cleaners, addresses, inUse)
-	})
-	if err != nil {
-		return err
+		if err := f.own(owned, cleaners, addresses, inUse); err != nil {
+			return err
+		}
 	}
 	for _, r := range []role{roleDeallocator, roleUnmapper} {
-		for batch := range slices.Chunk(w.objects[r], readBatch) {
+		err := w.eachFreeing(r, func(batch []Node) error {
 			thunks, err := f.read(batch)
-			if err != nil {
-				return err
-			}
 			for i, t := range thunks {
 				if f.used.has(batch[i]) || t.address == 0 {
 					continue
 				}
 				// The buffer is gone, its clean-up still to come.
-				a := anchor{node: None, address: t.address, bytes: int64(t.size), chunk: -1}
+				a := Allocation{node: None, Address: t.address, Bytes: int64(t.size)}
 				if t.mapped {
-					a.kind = KindMapped
+					a.Kind = KindMapped
 				}
-				w.anchors = append(w.anchors, a)
+				w.add(a)
 			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	w.addBare(bare)
@@ -278,18 +314,19 @@ func (w *walk) readBuffers() error {
 }
 
 // own adds buffers that a Cleaner frees: as much as it will free.
-func (f *freeing) own(buffers []anchor, cleaners []Node, addresses []uint64, inUse map[Node]bool) error {
+func (f *freeing) own(buffers []Allocation, cleaners []Node, addresses []uint64, inUse map[Node]bool) error {
 	w := f.w
 	runs, err := f.find(cleaners, addresses)
 	if err != nil {
 		return err
 	}
-	var some []Node
+	some := f.some[:0]
 	for _, n := range runs {
 		if n != None {
 			some = append(some, n)
 		}
 	}
+	f.some = some
 	thunks, err := f.read(some)
 	if err != nil {
 		return err
@@ -303,13 +340,13 @@ func (f *freeing) own(buffers []anchor, cleaners []Node, addresses []uint64, inU
 			if t.address == 0 {
 				continue // freed
 			}
-			a.address, a.bytes = t.address, int64(t.size)
+			a.Address, a.Bytes = t.address, int64(t.size)
 			if t.mapped {
-				a.kind = KindMapped
+				a.Kind = KindMapped
 			}
 		}
 		if !inUse[a.node] {
-			w.anchors = append(w.anchors, a)
+			w.add(a)
 		}
 	}
 	return nil
@@ -317,14 +354,15 @@ func (f *freeing) own(buffers []anchor, cleaners []Node, addresses []uint64, inU
 
 // addBare adds buffers without a Cleaner, but those that lie within another
 // allocation or a chunk: they are views made outside the JDK's own API.
-func (w *walk) addBare(bare []anchor) {
+func (w *walk) addBare(bare []Allocation) {
 	type span struct{ start, end uint64 }
 	if len(bare) == 0 {
 		return
 	}
-	spans := make([]span, 0, len(w.anchors)+len(w.chunks))
-	for _, a := range w.anchors {
-		spans = append(spans, span{a.address, a.address + uint64(a.bytes)})
+	spans := make([]span, 0, len(w.allocations)+len(w.chunks))
+	for i := range w.allocations {
+		a := &w.allocations[i]
+		spans = append(spans, span{a.Address, a.Address + uint64(a.Bytes)})
 	}
 	for _, c := range w.chunks {
 		if !c.gone {
@@ -333,22 +371,22 @@ func (w *walk) addBare(bare []anchor) {
 	}
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.start, b.start) })
 	// The largest of those at one address is the allocation.
-	slices.SortStableFunc(bare, func(a, b anchor) int {
-		return cmp.Or(cmp.Compare(a.address, b.address), cmp.Compare(b.bytes, a.bytes))
+	slices.SortStableFunc(bare, func(a, b Allocation) int {
+		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(b.Bytes, a.Bytes))
 	})
 	var end uint64
 	at := 0
 	covered := uint64(0)
 	for _, a := range bare {
-		for at < len(spans) && spans[at].start <= a.address {
+		for at < len(spans) && spans[at].start <= a.Address {
 			covered = max(covered, spans[at].end)
 			at++
 		}
-		last := a.address + uint64(a.bytes)
+		last := a.Address + uint64(a.Bytes)
 		if last <= covered || last <= end {
 			continue
 		}
 		end = max(end, last)
-		w.anchors = append(w.anchors, a)
+		w.add(a)
 	}
 }

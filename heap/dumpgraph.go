@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sort"
 	"sync/atomic"
 
 	"github.com/leakscope/leakscope/heap/hprof"
@@ -13,14 +12,17 @@ import (
 
 // dumpGraph is the part of a dump's heap that can matter: the ancestors of the
 // anchors and the objects of wanted classes, with the references between them.
-// Nodes are numbered by address. It implements Graph.
+// Nodes are numbered by address; behind them, by address too, those that only say
+// how memory is freed: no reference leads to them. It implements Graph.
 type dumpGraph struct {
-	red    *reduction
-	number *ranking
-	count  int
-	class  *classNumbers
-	perm   []Node   // nodes by rank, when odd addresses upset the order
-	sorted []packed // objects by node, then
+	red     *reduction
+	number  *ranking
+	freeing *ranking
+	size    int // nodes that are numbered by number
+	count   int // all nodes
+	class   *classNumbers
+	perm    []Node   // nodes by rank, when odd addresses upset the order
+	sorted  []packed // objects by node, then
 
 	starts []uint32 // by node, and the end
 	to     []Node
@@ -41,11 +43,16 @@ type rootNode struct {
 // newDumpGraph builds the graph of the marked objects and the wanted ones.
 func newDumpGraph(ctx context.Context, red *reduction, rows rowSource, marks bitmap) (*dumpGraph, error) {
 	g := &dumpGraph{red: red}
+	freeing := newBitmap(red.pages.slots())
 	// Wanted objects are nodes, whether they lead anywhere or not.
 	for _, w := range red.workers {
-		for _, rows := range w.kept {
+		for p, rows := range w.kept {
 			for i := range rows.n {
-				marks.set(rows.id(i))
+				if id := rows.id(i); !p.want.role.frees() {
+					marks.set(id)
+				} else if !marks.has(id) {
+					freeing.set(id)
+				}
 			}
 		}
 	}
@@ -55,7 +62,9 @@ func newDumpGraph(ctx context.Context, red *reduction, rows rowSource, marks bit
 	}
 	order := red.pages.byAddress()
 	g.number = rank(marks, order)
-	g.count = g.number.total
+	g.freeing = rank(freeing, order)
+	g.size = g.number.total
+	g.count = g.size + g.freeing.total
 	if len(red.pages.odd) > 0 {
 		g.sortOdd()
 	}
@@ -98,8 +107,8 @@ func (red *reduction) markAddresses(marks bitmap) {
 // sortOdd orders the nodes by address where pages of odd addresses break it.
 func (g *dumpGraph) sortOdd() {
 	pages := g.red.pages
-	objects := make([]packed, g.count)
-	ranks := make([]uint32, g.count)
+	objects := make([]packed, g.size)
+	ranks := make([]uint32, g.size)
 	for i := range ranks {
 		objects[i], ranks[i] = g.number.at(uint32(i)), uint32(i)
 	}
@@ -116,7 +125,10 @@ func (g *dumpGraph) sortOdd() {
 
 // object is the reverse of node.
 func (g *dumpGraph) object(n Node) packed {
-	if g.sorted != nil {
+	switch {
+	case int(n) >= g.size:
+		return g.freeing.at(uint32(n) - uint32(g.size))
+	case g.sorted != nil:
 		return g.sorted[n]
 	}
 	return g.number.at(uint32(n))
@@ -141,46 +153,33 @@ func (g *dumpGraph) find(id uint64) Node {
 
 // lookUp returns the node of an object, or None where it is none.
 func (g *dumpGraph) lookUp(p packed) Node {
-	if int(p>>6) >= len(g.number.bits) || !g.number.bits.has(p) {
+	switch {
+	case int(p>>6) >= len(g.number.bits):
 		return None
+	case g.number.bits.has(p):
+		return g.node(p)
+	case g.freeing.bits.has(p):
+		return Node(uint32(g.size) + g.freeing.of(p))
 	}
-	return g.node(p)
+	return None
 }
 
 // takeKept gathers the workers' kept rows by class, sorted by node.
 func (g *dumpGraph) takeKept() {
 	reg := g.red.reg
 	g.tables = make([]*keptTable, len(reg.classes))
+	kept := map[*plan][]*keptRows{}
 	for _, w := range g.red.workers {
 		for p, rows := range w.kept {
-			t := g.tables[p.id]
-			if t == nil {
-				t = &keptTable{plan: p}
-				g.tables[p.id] = t
+			kept[p] = append(kept[p], rows)
+			for i := range rows.n {
+				g.class.set(g.lookUp(rows.id(i)), p.id)
 			}
-			first := 0
-			for _, part := range t.parts {
-				first += part.rows.n
-			}
-			t.parts = append(t.parts, keptPart{first, rows})
 		}
 		w.kept = nil
 	}
-	for _, t := range g.tables {
-		if t == nil {
-			continue
-		}
-		last := t.parts[len(t.parts)-1]
-		t.rows = make([]uint64, 0, last.first+last.rows.n)
-		for _, part := range t.parts {
-			for i := range part.rows.n {
-				n := g.node(part.rows.id(i))
-				t.rows = append(t.rows, uint64(n)<<32|uint64(part.first+i))
-				g.class.set(n, t.plan.id)
-			}
-			part.rows.ids = nil // the nodes tell
-		}
-		slices.Sort(t.rows)
+	for p, rows := range kept {
+		g.tables[p.id] = newKeptTable(p, rows, g.lookUp)
 	}
 	g.mirrors = make([]Node, len(reg.classes))
 	java := NoClass
@@ -205,7 +204,7 @@ func (g *dumpGraph) takeEdges(ctx context.Context, rows rowSource) error {
 	member := g.number.bits
 	// starts[n+1] is first where the references of n begin, then where the next
 	// one goes, and in the end where those of n+1 begin.
-	starts := make([]uint32, g.count+2)
+	starts := make([]uint32, g.size+2)
 	err := rows.each(ctx, false, func(k *chunk) {
 		targets := k.targets
 		for i, mask := range k.masks {
@@ -230,7 +229,7 @@ func (g *dumpGraph) takeEdges(ctx context.Context, rows rowSource) error {
 	for i := 2; i < len(starts); i++ {
 		starts[i] += starts[i-1]
 	}
-	sum := starts[g.count+1]
+	sum := starts[g.size+1]
 	g.to = make([]Node, sum)
 	g.field = make([]uint16, sum)
 	kinds := g.red.reg.kinds
@@ -273,8 +272,8 @@ func (g *dumpGraph) takeEdges(ctx context.Context, rows rowSource) error {
 	if err != nil {
 		return err
 	}
-	g.starts = starts[:g.count+1]
-	if g.starts[g.count] != sum || !slices.IsSorted(g.starts) {
+	g.starts = starts[:g.size+1]
+	if g.starts[g.size] != sum || !slices.IsSorted(g.starts) {
 		return errors.New("the dump was changed while it was read")
 	}
 	return nil
@@ -310,7 +309,9 @@ func (g *dumpGraph) Objects(classes []ClassID) ([]Node, error) {
 	for _, c := range classes {
 		if t := g.tables[c]; t != nil && !wanted[c] {
 			wanted[c] = true
-			count += len(t.rows)
+			for _, part := range t.parts {
+				count += part.rows.n
+			}
 		}
 	}
 	nodes := make([]Node, 0, count)
@@ -354,28 +355,23 @@ func (g *dumpGraph) Values(nodes []Node, fields []int32, out []uint64, ok []bool
 			}
 		}
 	}
-	at := 0
 	for i, n := range nodes {
-		// Nodes mostly come in order: look near the last place first.
-		if at < len(t.rows) && t.node(at) < n {
-			at++
-		}
-		if at >= len(t.rows) || t.node(at) != n {
-			at = sort.Search(len(t.rows), func(k int) bool { return t.node(k) >= n })
-		}
-		if at >= len(t.rows) || t.node(at) != n {
+		row := t.row(n, g.lookUp)
+		if row == nil {
 			continue
 		}
-		row := t.row(at)
 		for j, k := range kept {
 			if k == nil {
 				continue
 			}
 			var v uint64
 			known := true
-			if k.typ != Object {
+			switch {
+			case k.typ != Object:
 				v = k.number(row)
-			} else {
+			case k.isSet:
+				v, known = uint64(None), row[k.at] == 0
+			default:
 				to := k.reference(row)
 				node := g.lookUp(to)
 				known = to == noObject || node != None
@@ -414,6 +410,9 @@ func (g *dumpGraph) StaticNames(c ClassID) []string {
 // References implements Graph.
 func (g *dumpGraph) References(nodes []Node, yield func(from Node, field int32, to Node)) error {
 	for _, n := range nodes {
+		if int(n) >= g.size {
+			continue
+		}
 		for e := g.starts[n]; e < g.starts[n+1]; e++ {
 			field := int32(g.field[e])
 			if field == elementField {
@@ -425,6 +424,10 @@ func (g *dumpGraph) References(nodes []Node, yield func(from Node, field int32, 
 	return nil
 }
 
+// reached is the number of nodes that references lead to: every such node is
+// smaller.
+func (g *dumpGraph) reached() int { return g.size }
+
 // edges are the references as they are laid out here.
 func (g *dumpGraph) edges() edges { return edges{g.starts, g.to, g.field} }
 
@@ -434,7 +437,7 @@ func (g *dumpGraph) Referrers(set []Node, yield func(from Node, field int32, to 
 	for _, n := range set {
 		member[n] = true
 	}
-	for n := range g.count {
+	for n := range g.size {
 		for e := g.starts[n]; e < g.starts[n+1]; e++ {
 			if member[g.to[e]] {
 				field := int32(g.field[e])

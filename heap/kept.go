@@ -1,7 +1,9 @@
 package heap
 
 import (
+	"cmp"
 	"encoding/binary"
+	"slices"
 
 	"github.com/leakscope/leakscope/heap/hprof"
 )
@@ -58,9 +60,15 @@ func (w *reducer) keep(p *plan, src packed, body []byte) {
 		}
 		to := noObject
 		if id := hprof.ReadID(body[k.offset:], w.red.idSize); id != 0 {
+			row[k.at] = 1
+			if k.isSet {
+				continue
+			}
 			to = w.red.pages.pack(id)
 		}
-		binary.LittleEndian.PutUint32(row[k.at:], to)
+		if !k.isSet {
+			binary.LittleEndian.PutUint32(row[k.at:], to)
+		}
 	}
 }
 
@@ -131,28 +139,121 @@ func (red *reduction) pinCounters() {
 	}
 }
 
-// keptTable is the kept rows of a class, by node. The rows stay in the blocks
-// that the workers left them in.
+// keptTable is the kept rows of a class. They stay in the blocks that the workers
+// left them in: what a JVM writes has its objects by address, and each worker has
+// met some of them in that order. For other dumps there is an index.
 type keptTable struct {
 	plan  *plan
-	rows  []uint64 // node, then the row's place among those of all workers; by node
 	parts []keptPart
+	last  int      // the part that the last row was in
+	index []uint64 // node, then the row's place among those of all parts; by node. Nil: parts are sorted
 }
 
-// keptPart is what one worker has kept, from a place on.
+// keptPart is what one worker has kept.
 type keptPart struct {
-	first int
-	rows  *keptRows
+	rows *keptRows
+	at   int // where the last row was found
 }
 
-func (t *keptTable) node(i int) Node { return Node(t.rows[i] >> 32) }
-
-// row returns the values of row i.
-func (t *keptTable) row(i int) []byte {
-	at := int(uint32(t.rows[i]))
-	part := len(t.parts) - 1
-	for t.parts[part].first > at {
-		part--
+// newKeptTable makes a table of what the workers have kept; node numbers an
+// object.
+func newKeptTable(p *plan, all []*keptRows, node func(packed) Node) *keptTable {
+	t := &keptTable{plan: p}
+	sorted, count := true, 0
+	for _, rows := range all {
+		t.parts = append(t.parts, keptPart{rows: rows})
+		count += rows.n
+		last := Node(0)
+		for i := 0; i < rows.n && sorted; i++ {
+			n := node(rows.id(i))
+			sorted = i == 0 || last < n
+			last = n
+		}
 	}
-	return t.parts[part].rows.row(at-t.parts[part].first, t.plan.kept)
+	if sorted {
+		return t
+	}
+	t.index = make([]uint64, 0, count)
+	for _, rows := range all {
+		for i := range rows.n {
+			t.index = append(t.index, uint64(node(rows.id(i)))<<32|uint64(len(t.index)))
+		}
+		rows.ids = nil // the index tells
+	}
+	slices.Sort(t.index)
+	return t
+}
+
+// row returns the values of a node, nil where there are none. Nodes mostly come
+// in order: it looks near the last place first.
+func (t *keptTable) row(n Node, node func(packed) Node) []byte {
+	if t.index != nil {
+		at, found := slices.BinarySearchFunc(t.index, n, func(e uint64, n Node) int { return cmp.Compare(Node(e>>32), n) })
+		if !found {
+			return nil
+		}
+		place := int(uint32(t.index[at]))
+		for i := range t.parts {
+			rows := t.parts[i].rows
+			if place < rows.n {
+				return rows.row(place, t.plan.kept)
+			}
+			place -= rows.n
+		}
+		return nil
+	}
+	if p := &t.parts[t.last]; p.near(n, node) {
+		return p.rows.row(p.at, t.plan.kept)
+	}
+	for i := range t.parts {
+		p := &t.parts[i]
+		if i == t.last || !p.near(n, node) && !p.search(n, node) {
+			continue
+		}
+		t.last = i
+		return p.rows.row(p.at, t.plan.kept)
+	}
+	if p := &t.parts[t.last]; p.search(n, node) {
+		return p.rows.row(p.at, t.plan.kept)
+	}
+	return nil
+}
+
+// near looks at the row after the last one, at the last, and at the one before:
+// a collector that follows a list from its newest element lays it out backward.
+func (p *keptPart) near(n Node, node func(packed) Node) bool {
+	for _, at := range [...]int{p.at + 1, p.at, p.at - 1} {
+		if at >= 0 && at < p.rows.n && node(p.rows.id(at)) == n {
+			p.at = at
+			return true
+		}
+	}
+	return false
+}
+
+// search finds a node's row. What a JVM writes has the objects of a class spread
+// evenly over long runs, so the place is guessed before it is halved.
+func (p *keptPart) search(n Node, node func(packed) Node) bool {
+	const guesses = 8
+	low, high := 0, p.rows.n-1
+	if high < 0 {
+		return false
+	}
+	first, last := node(p.rows.id(low)), node(p.rows.id(high))
+	for step := 0; low <= high && first <= n && n <= last; step++ {
+		at := int(uint(low+high) / 2)
+		if step < guesses && first < last {
+			at = low + int(uint64(n-first)*uint64(high-low)/uint64(last-first))
+		}
+		switch found := node(p.rows.id(at)); {
+		case found == n:
+			p.at = at
+			return true
+		case found < n:
+			low, first = at+1, found+1
+		default:
+			high, last = at-1, found-1
+		}
+	}
+	return false
 }

@@ -39,6 +39,7 @@ func (red *reduction) result(ctx context.Context, again rowSource, rep *report) 
 	for _, w := range red.workers {
 		w.chunks = nil
 	}
+	red.leaves = growingBitmap{}
 	collectLarge(g.Len())
 	r, err := Attribute(g)
 	if err != nil {
@@ -55,5 +56,6 @@ func (red *reduction) result(ctx context.Context, again rowSource, rep *report) 
 	case rep.truncatedAt >= 0:
 		r.Complete, r.Reason = false, fmt.Sprintf("heap dump offset %d: the dump ends here, before its last record", rep.truncatedAt)
 	}
+	collectLarge(len(r.Allocations)) // the graph is needed no more, and what is made of the result is as large
 	return r, nil
 }

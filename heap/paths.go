@@ -133,7 +133,7 @@ func (p *paths) stepID(text string) int32 {
 // rootPrefix returns the prefix of an object that was reached from the roots.
 func (p *paths) rootPrefix(w *walk, n Node) int32 {
 	if p.fromRoot == nil {
-		p.fromRoot = make([]int32, w.g.Len())
+		p.fromRoot = make([]int32, w.reached())
 	}
 	return p.prefixOf(w, &w.rootWay, p.fromRoot, n, func(start Node) int32 { return int32(p.rootKind[start]) })
 }
@@ -143,7 +143,7 @@ func (p *paths) rootPrefix(w *walk, n Node) int32 {
 // root that holds both.
 func (p *paths) connPrefix(w *walk, n Node) int32 {
 	if p.fromConn == nil {
-		p.fromConn = make([]int32, w.g.Len())
+		p.fromConn = make([]int32, w.reached())
 	}
 	return p.prefixOf(w, &w.connWay, p.fromConn, n, func(start Node) int32 {
 		if _, isConnection := w.connAt[start]; isConnection {

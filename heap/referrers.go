@@ -370,10 +370,11 @@ func (w *walk) noteStacks() {
 		return
 	}
 	buffers, bytes := 0, int64(0)
-	for _, a := range w.anchors {
+	for i := range w.allocations {
+		a := &w.allocations[i]
 		if a.node != None && int(a.node) < len(w.back.state) && w.back.state[a.node]&byStack != 0 && !w.heldByLiveConnection(a.node) {
 			buffers++
-			bytes += a.bytes
+			bytes += a.Bytes
 		}
 	}
 	if buffers > 0 {

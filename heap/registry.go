@@ -73,8 +73,9 @@ type rowKind struct {
 type keptField struct {
 	field  int32 // number
 	typ    Type
-	offset int // in the dump's instance record
-	at     int // in the kept row
+	isSet  bool // of a reference only whether it is null
+	offset int  // in the dump's instance record
+	at     int  // in the kept row
 	size   int
 }
 
@@ -269,10 +270,12 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 	if c.Name == "java.lang.String" {
 		refs = nil // its only one is to its characters
 	}
-	if want := lookWanted(r.classes, p.id); want != nil && want.role == roleCleaner {
-		// The queue of a Cleaner is one that nothing is taken from.
+	p.want = lookWanted(r.classes, p.id)
+	if p.want != nil && (p.want.role == roleCleaner || p.want.role == roleBuffer) {
+		// The queue of a Cleaner is one that nothing is taken from, and a Cleaner is
+		// looked up from its buffer.
 		l := Layout(r.classes, p.id)
-		refs = slices.DeleteFunc(refs, func(f ref) bool { return l[f.field].Name == "queue" })
+		refs = slices.DeleteFunc(refs, func(f ref) bool { return l[f.field].Name == "queue" || l[f.field].Name == "cleaner" })
 	}
 	for len(refs) > 0 {
 		n := min(groupFields, len(refs))
@@ -286,7 +289,7 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 		p.groups = append(p.groups, g)
 		refs = refs[n:]
 	}
-	if p.want = lookWanted(r.classes, p.id); p.want != nil {
+	if p.want != nil {
 		r.planKept(p)
 		p.anchored = !p.want.role.frees()
 	}
@@ -304,8 +307,12 @@ func (r *registry) planKept(p *plan) {
 			kept = 4 // packed
 		}
 		for _, name := range p.want.fields {
+			name, isSet := strings.CutSuffix(name, "?")
+			if isSet {
+				kept = 1
+			}
 			if name == f.Name || name == "*" && f.Type != Object {
-				p.keep = append(p.keep, keptField{int32(i), f.Type, offset, p.kept, size})
+				p.keep = append(p.keep, keptField{int32(i), f.Type, isSet, offset, p.kept, size})
 				p.kept += kept
 				break
 			}

@@ -86,10 +86,12 @@ type Allocation struct {
 	Chunk      uint64 // of a pooled one: the native address of its chunk
 	Holder     int32  // index of its holder path; -1 when it has none
 	Connection int32  // index of its connection; -1 when it has none
-	Sharers    int32  // connections at equal distance, when more than one
 	Kind       Kind
 	Fate       Fate
-	Remainder  bool // stands for a part of a chunk rather than for one buffer
+	Remainder  bool  // stands for a part of a chunk rather than for one buffer
+	Sharers    uint8 // connections at equal distance, when more than one
+
+	node Node // the object that stands for it; None: only its clean-up is left, or it is a Remainder
 }
 
 // Holder is the object path that keeps allocations alive, from the connection

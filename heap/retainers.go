@@ -2,7 +2,7 @@ package heap
 
 import (
 	"cmp"
-	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 )
@@ -44,7 +44,7 @@ func (w *walk) readRetainers() error {
 	// What is kept by Node for other purposes is needed no more.
 	w.owners.of, w.owners.level = nil, nil
 	w.connWay, w.rootWay = way{}, way{}
-	collectLarge(w.g.Len())
+	collectLarge(w.reached())
 	e, err := w.edges()
 	if err != nil {
 		return err
@@ -54,10 +54,11 @@ func (w *walk) readRetainers() error {
 }
 
 // collectLarge collects garbage where tables of so many entries are about to be
-// made: those made before, and needed no more, are as large.
+// made: those made before, and needed no more, are as large. What it frees goes
+// back to the system, because a larger table does not fit in its place.
 func collectLarge(entries int) {
 	if entries > 1<<20 {
-		runtime.GC()
+		debug.FreeOSMemory()
 	}
 }
 
@@ -66,7 +67,7 @@ func (w *walk) edges() (edges, error) {
 	if g, ok := w.g.(interface{ edges() edges }); ok {
 		return g.edges(), nil
 	}
-	count := w.g.Len()
+	count := w.reached()
 	e := edges{starts: make([]uint32, count+1)}
 	nodes := make([]Node, count)
 	for n := range nodes {
@@ -142,9 +143,9 @@ func newRetainerTree(w *walk, e edges) *retainerTree {
 // chunks of pools for what is no live buffer in them. Garbage, and what is the
 // runtime's own, is left out.
 func (w *walk) eachRetained(visit func(n Node, r retained)) {
-	for i := range w.anchors {
-		if a := &w.anchors[i]; a.fate != FateUnreachable && a.fate != FateRuntime {
-			visit(a.node, retained{1, a.bytes})
+	for i := range w.allocations {
+		if a := &w.allocations[i]; a.node != None && a.Fate != FateUnreachable && a.Fate != FateRuntime {
+			visit(a.node, retained{1, a.Bytes})
 		}
 	}
 	for i := range w.chunks {

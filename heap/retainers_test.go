@@ -152,7 +152,7 @@ func plainRetainers(w *walk, g *modelGraph) *Retainer {
 		}
 	})
 	top := &Retainer{}
-	for _, a := range w.anchors {
+	for _, a := range w.allocations {
 		if a.node == None || !all[a.node] {
 			continue
 		}
@@ -160,7 +160,7 @@ func plainRetainers(w *walk, g *modelGraph) *Retainer {
 		way := slices.Clone(above[a.node])
 		slices.SortFunc(way, func(x, y Node) int { return len(above[x]) - len(above[y]) })
 		at := top
-		at.Bytes += a.bytes
+		at.Bytes += a.Bytes
 		at.Allocations++
 		for i, n := range way {
 			root, text := "", ""
@@ -198,7 +198,7 @@ func plainRetainers(w *walk, g *modelGraph) *Retainer {
 				at.Children = append(at.Children, &Retainer{Step: text, Root: root})
 			}
 			at = at.Children[k]
-			at.Bytes += a.bytes
+			at.Bytes += a.Bytes
 			at.Allocations++
 		}
 	}

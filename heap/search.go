@@ -23,7 +23,7 @@ func (w *walk) walkRoots() error {
 		return nil
 	}
 	slices.SortStableFunc(roots, func(a, b root) int { return int(a.kind) - int(b.kind) })
-	w.rootWay.grow(w.g.Len())
+	w.rootWay.grow(w.reached())
 	var set []Node
 	var waiting []Node // hubs met on the way that are places to start from
 	start := func(kind RootKind, take func(Node) bool) error {
@@ -91,7 +91,7 @@ func (w *walk) spread(way *way, set []Node, enter func(from, to Node, field int3
 	for len(level) > 0 {
 		next = next[:0]
 		err := w.g.References(level, func(from Node, field int32, to Node) {
-			way.grow(w.g.Len())
+			way.grow(w.reached())
 			if way.met(to) || !enter(from, to, field) {
 				return
 			}
@@ -199,8 +199,8 @@ func (w *walk) walkConnections() error {
 	w.owners.n = len(w.connections)
 	w.owners.byPair = map[[2]int32]int32{}
 	w.owners.byKey = map[string]int32{}
-	w.connWay.grow(w.g.Len())
-	w.owners.grow(w.g.Len())
+	w.connWay.grow(w.reached())
+	w.owners.grow(w.reached())
 	var seeds []Node
 	for c, nodes := range w.connNodes {
 		for _, n := range nodes {
@@ -230,8 +230,8 @@ func (w *walk) own(level []Node, depth int, enter func(from, to Node, field int3
 		for len(level) > 0 {
 			same = same[:0]
 			err := w.g.References(level, func(from Node, field int32, to Node) {
-				w.connWay.grow(w.g.Len())
-				w.owners.grow(w.g.Len())
+				w.connWay.grow(w.reached())
+				w.owners.grow(w.reached())
 				if w.connWay.met(to) {
 					if w.owners.level[to] == d && w.owners.of[to] != w.owners.of[from] && w.connWay.from[to] != to {
 						w.owners.of[to] = w.owners.union(w.owners.of[to], w.owners.of[from])
@@ -291,7 +291,8 @@ func (w *walk) walkSiblings() error {
 		return nil
 	}
 	var wanting []Node
-	for _, a := range w.anchors {
+	for i := range w.allocations {
+		a := &w.allocations[i]
 		if a.node != None && !w.connWay.met(a.node) {
 			if yes, known := w.reachable(a.node); yes || !known {
 				wanting = append(wanting, a.node)
@@ -353,8 +354,8 @@ func (w *walk) walkSiblings() error {
 		}
 	}
 	slices.Sort(order)
-	w.connWay.grow(w.g.Len())
-	w.owners.grow(w.g.Len())
+	w.connWay.grow(w.reached())
+	w.owners.grow(w.reached())
 	single := map[Node]bool{}
 	var seeds []Node
 	for _, n := range order {

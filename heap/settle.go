@@ -6,22 +6,12 @@ import (
 	"strings"
 )
 
-// settle gives each anchor its fate, connection and holder, and each chunk the
+// settle gives each allocation its fate, connection and holder, and each chunk the
 // rows for the rest of it.
 func (w *walk) settle() {
 	w.paths.init()
-	w.allocations = make([]Allocation, 0, len(w.anchors)+3*len(w.chunks))
-	for i := range w.anchors {
-		a := &w.anchors[i]
-		row := Allocation{
-			Address: a.address, Bytes: a.bytes, Kind: a.kind, Holder: -1, Connection: -1,
-		}
-		if a.chunk >= 0 {
-			row.Chunk = w.chunks[a.chunk].address
-		}
-		w.judge(a.node, &row)
-		a.fate = row.Fate
-		w.allocations = append(w.allocations, row)
+	for i := range w.allocations {
+		w.judge(w.allocations[i].node, &w.allocations[i])
 	}
 	for i := range w.chunks {
 		w.settleChunk(&w.chunks[i])
@@ -54,7 +44,7 @@ func (w *walk) judge(n Node, row *Allocation) {
 			row.Fate = FateConnection
 			row.Connection = members[0]
 			if len(members) > 1 {
-				row.Sharers = int32(len(members))
+				row.Sharers = uint8(len(members))
 			}
 			row.Holder = w.paths.holderFromConnection(w, n)
 			return
@@ -119,9 +109,8 @@ func (w *walk) settleChunk(c *chunkState) {
 		if bytes > 0 {
 			c.rest.allocations++
 			c.rest.bytes += bytes
-			w.allocations = append(w.allocations, Allocation{
-				Address: c.address, Bytes: bytes, Chunk: c.address, Kind: kind, Fate: fate,
-				Remainder: true, Holder: -1, Connection: -1,
+			w.add(Allocation{
+				node: None, Address: c.address, Bytes: bytes, Chunk: c.address, Kind: kind, Fate: fate, Remainder: true,
 			})
 		}
 	}

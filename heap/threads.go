@@ -22,9 +22,9 @@ const maxThreadCaches = 256
 func (w *walk) readThreadCaches() error {
 	var threads []Node
 	sums := map[Node]*ThreadCache{}
-	for i := range w.anchors {
-		a := &w.anchors[i]
-		if a.node == None || a.chunk >= 0 || !w.rootWay.met(a.node) || w.nearHolder(a.node)&threadCache == 0 {
+	for i := range w.allocations {
+		a := &w.allocations[i]
+		if a.node == None || a.Chunk != 0 || !w.rootWay.met(a.node) || w.nearHolder(a.node)&threadCache == 0 {
 			continue
 		}
 		top := a.node
@@ -39,7 +39,7 @@ func (w *walk) readThreadCaches() error {
 			threads = append(threads, top)
 		}
 		sums[top].Buffers++
-		sums[top].Bytes += a.bytes
+		sums[top].Bytes += a.Bytes
 	}
 	slices.Sort(threads)
 	// JavaThread's address while the thread runs, 0 before and after.

@@ -7,7 +7,8 @@ import "strings"
 // by the end of its name at a dot, because libraries are relocated
 // (org.apache.hbase.thirdparty.io.netty…), and holds for its subclasses too.
 // Rows are facts of the JDK and of libraries; adding one needs no other code
-// unless the walk is to do something with it.
+// unless the walk is to do something with it. Of a reference "field?" only whether
+// it is null is kept.
 type wanted struct {
 	class  string
 	role   role
@@ -38,6 +39,8 @@ const (
 	roleCounter            // the value of a counter that a class keeps
 	roleEvidence           // read as evidence of a cause
 	roleThread             // a thread, for what it caches
+
+	roles // how many there are
 )
 
 // frees reports a role of objects that say how memory is freed, and hold none:
@@ -46,8 +49,8 @@ func (r role) frees() bool { return r == roleDeallocator || r == roleUnmapper ||
 
 var wantedClasses = []wanted{
 	// java.nio (java.base)
-	{"java.nio.DirectByteBuffer", roleBuffer, []string{"address", "capacity", "att", "cleaner", "segment"}},
-	{"java.nio.DirectByteBuffer$Deallocator", roleDeallocator, []string{"address", "size", "capacity"}},
+	{"java.nio.DirectByteBuffer", roleBuffer, []string{"address", "capacity", "att", "cleaner", "segment?"}},
+	{"java.nio.DirectByteBuffer$Deallocator", roleDeallocator, []string{"address", "size"}},
 	{"sun.nio.ch.FileChannelImpl$Unmapper", roleUnmapper, []string{"address", "size", "cap"}},
 	{"jdk.internal.ref.Cleaner", roleCleaner, []string{"thunk", "next"}},
 	{"sun.misc.Cleaner", roleCleaner, []string{"thunk", "next"}},
@@ -84,7 +87,8 @@ var wantedClasses = []wanted{
 }
 
 // Wanted returns the names of the fields of c that the walk reads, or nil when
-// objects of c are of no interest to it. "*" means every primitive field.
+// objects of c are of no interest to it. "*" means every primitive field, and
+// "field?" whether a reference is null.
 func Wanted(classes []Class, c ClassID) []string {
 	if w := lookWanted(classes, c); w != nil {
 		return w.fields

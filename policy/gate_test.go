@@ -150,7 +150,7 @@ func TestConfidence(t *testing.T) {
 	head := leakyHead()
 	head.s.Heap.Connections = head.s.Heap.Connections[:len(head.s.Heap.Connections)-1]
 	for i := range head.s.Heap.Allocations {
-		if a := &head.s.Heap.Allocations[i]; a.Connection >= len(head.s.Heap.Connections) {
+		if a := &head.s.Heap.Allocations[i]; int(a.Connection) >= len(head.s.Heap.Connections) {
 			a.Connection, a.Fate = -1, snapshot.FateApplication
 		}
 	}

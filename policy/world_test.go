@@ -89,7 +89,7 @@ func (w *world) holder(path ...string) int {
 
 func (w *world) buffer(bytes int64, fate snapshot.Fate, holder, connection int) *world {
 	w.s.Heap.Allocations = append(w.s.Heap.Allocations, snapshot.Allocation{
-		Address: w.next, Bytes: bytes, Kind: snapshot.KindDirect, Fate: fate, Holder: holder, Connection: connection,
+		Address: w.next, Bytes: bytes, Kind: snapshot.KindDirect, Fate: fate, Holder: int32(holder), Connection: int32(connection),
 	})
 	w.next += 1 << 20
 	return w

@@ -81,13 +81,15 @@ type Allocation struct {
 	Bytes   int64   `json:"bytes"`
 	Kind    Kind    `json:"kind"`
 	Fate    Fate    `json:"fate"`
+	Chunk   Address `json:"chunk,omitempty"` // of a pooled one: the native address of its chunk
+	// Holder and Connection are indexes in [Heap]; -1 when it has none. There can
+	// be millions of rows: they are as small as that allows.
+	Holder     int32 `json:"holder"`
+	Connection int32 `json:"connection"`
+	Sharers    int32 `json:"sharers,omitempty"` // connections at equal distance, when more than one
 	// Remainder marks a row that stands for a part of a chunk rather than one
 	// buffer: its identity across snapshots is address and fate, not the size.
-	Remainder  bool    `json:"remainder,omitempty"`
-	Chunk      Address `json:"chunk,omitempty"`   // of a pooled one: the native address of its chunk
-	Holder     int     `json:"holder"`            // index of its holder path; -1 when it has none
-	Connection int     `json:"connection"`        // index of its connection; -1 when it has none
-	Sharers    int     `json:"sharers,omitempty"` // connections at equal distance, when more than one
+	Remainder bool `json:"remainder,omitempty"`
 }
 
 // Holder is the object path that keeps allocations alive, from the connection

@@ -18,7 +18,7 @@ func (s *Snapshot) HeapProfile() *profile.Profile {
 		return b.done()
 	}
 	type key struct {
-		holder, connection int
+		holder, connection int32
 		kind               Kind
 		fate               Fate
 	}
@@ -52,11 +52,11 @@ func (s *Snapshot) HeapProfile() *profile.Profile {
 	})
 	for _, k := range keys {
 		labels := map[string][]string{"fate": {string(k.fate)}, "kind": {string(k.kind)}}
-		if k.connection >= 0 && k.connection < len(s.Heap.Connections) {
+		if k.connection >= 0 && int(k.connection) < len(s.Heap.Connections) {
 			labels["connection"] = []string{s.Heap.Connections[k.connection].Label()}
 		}
 		stack := []string{fmt.Sprintf("[%s]", k.fate)}
-		if k.holder >= 0 && k.holder < len(s.Heap.Holders) && len(s.Heap.Holders[k.holder].Path) > 0 {
+		if k.holder >= 0 && int(k.holder) < len(s.Heap.Holders) && len(s.Heap.Holders[k.holder].Path) > 0 {
 			stack = s.Heap.Holders[k.holder].Path
 		}
 		sum := sums[k]

@@ -248,10 +248,10 @@ func readRows[T any](in *reader, name string) []T {
 // allocation can be followed, so that nobody after has to.
 func (in *reader) checkIndexes(h *Heap) {
 	for i, a := range h.Allocations {
-		if a.Holder < -1 || a.Holder >= len(h.Holders) {
+		if a.Holder < -1 || int(a.Holder) >= len(h.Holders) {
 			in.fail(entryAllocations, i+1, fmt.Errorf("holder %d of %d", a.Holder, len(h.Holders)))
 		}
-		if a.Connection < -1 || a.Connection >= len(h.Connections) {
+		if a.Connection < -1 || int(a.Connection) >= len(h.Connections) {
 			in.fail(entryAllocations, i+1, fmt.Errorf("connection %d of %d", a.Connection, len(h.Connections)))
 		}
 		if a.Bytes < 0 {

@@ -15,6 +15,7 @@ import (
 	"sort"
 
 	"github.com/google/pprof/profile"
+	"github.com/klauspost/compress/flate"
 )
 
 // Schema and the format version this package writes.
@@ -41,11 +42,16 @@ const (
 	entryRetained    = "retained.pb.gz"
 )
 
+// flateLevel of klauspost/compress makes files as small as the standard library's
+// default does, in a third of the time.
+const flateLevel = 4
+
 // Write writes s as an archive to w. It fills in the manifest's schema, format
 // version and entries; s itself is not changed. The same snapshot gives the
 // same bytes.
 func Write(w io.Writer, s *Snapshot) error {
 	a := archive{zip: zip.NewWriter(w)}
+	a.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flateLevel) })
 	if s.Memory != nil {
 		a.json(entryMemory, s.Memory)
 	}
@@ -66,7 +72,7 @@ func Write(w io.Writer, s *Snapshot) error {
 		a.json(entryHeap, s.Heap)
 		rows(&a, entryHolders, s.Heap.Holders)
 		rows(&a, entryHeapConns, s.Heap.Connections)
-		rows(&a, entryAllocations, s.Heap.Allocations)
+		a.entry(entryAllocations, zip.Deflate, func(w io.Writer) error { return writeAllocations(w, s.Heap.Allocations) })
 		a.profile(entryHeapProfile, s.HeapProfile())
 		if s.Heap.Retainers != nil {
 			a.profile(entryRetained, s.RetainedProfile())
