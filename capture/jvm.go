@@ -8,6 +8,7 @@ import (
 
 	"github.com/leakscope/leakscope/capture/hotspot"
 	"github.com/leakscope/leakscope/capture/proc"
+	"github.com/leakscope/leakscope/capture/vmstructs"
 	"github.com/leakscope/leakscope/heap"
 	"github.com/leakscope/leakscope/snapshot"
 )
@@ -179,9 +180,11 @@ func (r *recorder) dumpHeap(s *snapshot.Source) error {
 		},
 	}
 	var result *heap.Result
+	describe, done := r.describer(feature)
+	defer done()
 	report, err := j.DumpHeap(r.ctx, options, func(ctx context.Context, stream hotspot.DumpStream) (err error) {
 		o := r.walkOptions(used)
-		o.Segments = stream.Segments
+		o.Segments, o.Describe = stream.Segments, describe
 		result, err = heap.ReadStream(ctx, stream.Main, o)
 		return err
 	})
@@ -197,4 +200,32 @@ func (r *recorder) dumpHeap(s *snapshot.Source) error {
 		r.keepHeap(s, "heap-dump", result)
 	}
 	return err
+}
+
+// describedLate is the first JDK whose streamed dump has its classes at the end:
+// they wait in a buffer of the JVM until it has written all objects.
+const describedLate = 22
+
+// describer tells of the classes of a JVM whose dump describes them late, nil
+// where that is not needed or its memory may not be read. done lets go of it.
+func (r *recorder) describer(feature int) (describe func() []heap.KnownClass, done func()) {
+	if feature < describedLate {
+		return nil, func() {}
+	}
+	target, err := vmstructs.Open(r.options.ProcMountPoint, r.options.PID)
+	if err != nil {
+		return nil, func() {}
+	}
+	classes, err := target.Describe()
+	if err != nil {
+		target.Close()
+		return nil, func() {}
+	}
+	return func() []heap.KnownClass {
+		all, err := classes.Classes()
+		if err != nil {
+			return nil // the instances wait for the dump to describe them
+		}
+		return all
+	}, target.Close
 }

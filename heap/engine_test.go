@@ -38,7 +38,15 @@ func compare(t *testing.T, m *model, s shape, r *rand.Rand) {
 			return ReadStream(t.Context(), &trickle{data: dump, r: rand.New(rand.NewPCG(r.Uint64(), 2))}, o)
 		},
 	}
+	ways["stream, classes told"] = func() (*Result, error) {
+		o := Options{Workers: workers, Describe: m.describe}
+		if s.split {
+			o.Segments = []io.Reader{&trickle{data: segments, r: rand.New(rand.NewPCG(r.Uint64(), 3))}}
+		}
+		return ReadStream(t.Context(), &trickle{data: dump, r: rand.New(rand.NewPCG(r.Uint64(), 2))}, o)
+	}
 	if s.cut {
+		delete(ways, "stream, classes told")
 		delete(ways, "stream") // needs one decoder from the start: the JVM never streams such a dump
 	}
 	if !s.split {
@@ -59,6 +67,61 @@ func compare(t *testing.T, m *model, s shape, r *rand.Rand) {
 	}
 }
 
+// describe tells of all classes of the model.
+func (m *model) describe() []KnownClass {
+	var all []KnownClass
+	for _, c := range m.classes {
+		k := KnownClass{ID: c.id, Name: c.name, Fields: c.fields}
+		if c.super >= 0 {
+			k.Super = m.classes[c.super].id
+		}
+		all = append(all, k)
+	}
+	return all
+}
+
+// TestDescribe streams a dump whose classes come behind all objects, as the JVM
+// writes it since 22: told of the classes, nothing is put aside. What was told
+// wrongly is seen when the dump describes them itself.
+func TestDescribe(t *testing.T) {
+	b := newBuilder()
+	channel := b.object("sun.nio.ch.SocketChannelImpl", map[string]uint64{"state": 2})
+	b.root(b.object("sun.nio.ch.SelectionKeyImpl", map[string]uint64{"channel": channel, "attachment": b.buffer(0x1000000, 100)}), 0x01)
+	m := b.build()
+	dump, _ := m.encode(shape{idSize: 8, segment: 1 << 20, classesLast: true})
+	read := func(describe func() []KnownClass) (*Result, int) {
+		calls := 0
+		r, err := ReadStream(t.Context(), bytes.NewReader(dump), Options{Workers: 2, Describe: func() []KnownClass {
+			calls++
+			return describe()
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r, calls
+	}
+	r, calls := read(m.describe)
+	if !r.Complete || calls != 1 || len(r.Allocations) != 1 || r.Allocations[0].Fate != FateConnection {
+		t.Errorf("%d calls, %+v", calls, r)
+	}
+	if r, _ := read(func() []KnownClass { return nil }); !r.Complete || len(r.Allocations) != 1 {
+		t.Errorf("told nothing: %+v", r)
+	}
+	r, _ = read(func() []KnownClass {
+		all := m.describe()
+		for i := range all {
+			if all[i].Name == "sun.nio.ch.SelectionKeyImpl" {
+				all[i].Fields = slices.Clone(all[i].Fields)
+				slices.Reverse(all[i].Fields)
+			}
+		}
+		return all
+	})
+	if r.Complete || !strings.Contains(r.Reason, "sun.nio.ch.SelectionKeyImpl") {
+		t.Errorf("told wrongly: complete %v, %s", r.Complete, r.Reason)
+	}
+}
+
 func TestEngineAgainstReference(t *testing.T) {
 	for seed := range uint64(25) {
 		r := rand.New(rand.NewPCG(seed, 7))
@@ -68,6 +131,7 @@ func TestEngineAgainstReference(t *testing.T) {
 			{idSize: 4, segment: 200, rootsFirst: r.IntN(2) == 0},
 			{idSize: 8, segment: 64, zeroLength: true, rootsFirst: true},
 			{idSize: 8, legacy: true},
+			{idSize: 8, segment: 300, classesLast: true},
 			{idSize: 8, segment: 300, shuffle: true, interleaved: r},
 			{idSize: 8, segment: 300, split: true},
 			{idSize: 8, segment: 1 + r.IntN(500), cut: true},

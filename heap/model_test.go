@@ -219,6 +219,7 @@ type shape struct {
 	segment     int  // bytes after which a new segment begins
 	shuffle     bool // instances in any order, classes after their instances
 	rootsFirst  bool
+	classesLast bool // as a stream of JDK 22 on has them
 	legacy      bool // one HEAP_DUMP record instead of segments
 	zeroLength  bool // with empty segments in between
 	split       bool // object segments in a stream of their own
@@ -362,6 +363,9 @@ func (m *model) encode(s shape) (main, segments []byte) {
 			w.Write(fields.Bytes())
 		}
 		subs = append(subs, w.Bytes())
+	}
+	if s.classesLast {
+		subs = slices.Concat(subs[len(m.classes):], subs[:len(m.classes)])
 	}
 	var roots [][]byte
 	for _, r := range m.roots {

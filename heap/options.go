@@ -12,6 +12,13 @@ type Options struct {
 	// are read at the same time as the main stream, none waiting for another.
 	Segments []io.Reader
 
+	// Describe tells of classes that the dump itself has not described yet, when
+	// instances of them come. It is called once at most. Since JDK 22 a streamed
+	// dump has its classes at the end, while the JVM stands still from the first
+	// object on: without it all instances are kept as they are until then. What
+	// the dump says of those classes in the end is held against it.
+	Describe func() []KnownClass
+
 	// Progress is told how many bytes have been read so far, of a compressed
 	// file those of the file. Calls do not overlap.
 	Progress func(bytesRead int64)
@@ -25,6 +32,14 @@ type Options struct {
 
 	// Workers is how many goroutines decode; 0 is one for each processor.
 	Workers int
+}
+
+// KnownClass describes a class before the dump does.
+type KnownClass struct {
+	ID     uint64  // its identifier in the dump: the address of its mirror
+	Super  uint64  // that of its superclass; 0: none
+	Name   string  // as [Class.Name]
+	Fields []Field // the instance fields that it declares itself, in the order of the dump
 }
 
 func (o *Options) workers() int {

@@ -8,7 +8,7 @@ import (
 // result makes the closure of a finished pass, attributes it and fills in what
 // only the reader of the dump knows.
 func (red *reduction) result(ctx context.Context, again rowSource, rep *report) (*Result, error) {
-	unknown := red.finish()
+	unknown, otherwise := red.finish()
 	rows := again
 	if !red.dropped.Load() {
 		stored := &storedRows{}
@@ -53,6 +53,8 @@ func (red *reduction) result(ctx context.Context, again rowSource, rep *report) 
 	switch {
 	case rep.damage != nil:
 		r.Complete, r.Reason = false, rep.damage.Error()
+	case len(otherwise) > 0:
+		r.Complete, r.Reason = false, fmt.Sprintf("heap dump: %d classes are not as the JVM was seen to keep them, %s first: their objects were read wrongly", len(otherwise), otherwise[0])
 	case rep.truncatedAt >= 0:
 		r.Complete, r.Reason = false, fmt.Sprintf("heap dump offset %d: the dump ends here, before its last record", rep.truncatedAt)
 	}

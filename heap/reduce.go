@@ -89,6 +89,7 @@ type reducer struct {
 	cache [cacheSize]struct {
 		class uint64
 		plan  *plan
+		early bool // of arrays alone: the class is not described yet
 	}
 
 	// rows of the segment being read, before the filter
@@ -111,7 +112,8 @@ type reducer struct {
 	addresses map[packed][16]byte // of arrays that may be IPv6 addresses
 	objects   int64
 
-	deferred []byte // instances of classes not known yet
+	deferred [][]byte          // instances of classes not known yet, in blocks
+	missing  map[uint64]uint64 // those classes, and how many the dump had described when they were looked for
 	arraySrc packed
 	arrayRun *plan // of the array whose parts are coming
 	arrayNew bool
@@ -130,6 +132,7 @@ func (red *reduction) newReducer() *reducer {
 		red:       red,
 		kept:      map[*plan]*keptRows{},
 		addresses: map[packed][16]byte{},
+		missing:   map[uint64]uint64{},
 		leafKey:   ^packed(0),
 	}
 	red.mu.Lock()
@@ -147,12 +150,18 @@ func (red *reduction) rereader(visit func(*chunk)) *reducer {
 // lookup returns the plan of a class, nil when it cannot be made yet.
 func (w *reducer) lookup(class uint64) *plan {
 	e := &w.cache[(class>>3^class>>13)&(cacheSize-1)]
-	if e.class == class && e.plan != nil {
+	if e.class == class && e.plan != nil && !e.early {
 		return e.plan
+	}
+	changes := w.red.reg.changes.Load()
+	if at, ok := w.missing[class]; ok && at == changes {
+		return nil
 	}
 	p := w.red.reg.plan(class, false)
 	if p != nil {
-		e.class, e.plan = class, p
+		e.class, e.plan, e.early = class, p, false
+	} else if w.emit == nil {
+		w.missing[class] = changes
 	}
 	return p
 }
@@ -160,16 +169,14 @@ func (w *reducer) lookup(class uint64) *plan {
 // arrayPlan returns the plan of an array's class.
 func (w *reducer) arrayPlan(class uint64) *plan {
 	e := &w.cache[(class>>3^class>>13)&(cacheSize-1)]
-	if e.class == class && e.plan != nil {
-		return e.plan
+	if e.class != class || e.plan == nil {
+		p, described := w.red.reg.arrayPlan(class)
+		e.class, e.plan, e.early = class, p, !described
 	}
-	p, described := w.red.reg.arrayPlan(class)
-	if described {
-		e.class, e.plan = class, p
-	} else {
-		p.early.Add(1)
+	if e.early {
+		e.plan.early.Add(1)
 	}
-	return p
+	return e.plan
 }
 
 // Root implements hprof.Visitor.
@@ -468,38 +475,52 @@ func (w *reducer) closeChunk() {
 }
 
 // deferInstance keeps an instance of a class that is not known yet as it came: a
-// word of length, the two identifiers, the bytes.
+// word of length, the two identifiers, the bytes. Blocks stay where they are: to
+// copy them as they grow would hold up a JVM that waits for its dump to be read.
 func (w *reducer) deferInstance(id, class uint64, body []byte) {
-	w.deferred = binary.LittleEndian.AppendUint32(w.deferred, uint32(len(body)))
-	w.deferred = binary.LittleEndian.AppendUint64(w.deferred, id)
-	w.deferred = binary.LittleEndian.AppendUint64(w.deferred, class)
-	w.deferred = append(w.deferred, body...)
+	const block = 1 << 20
+	last := len(w.deferred) - 1
+	if need := deferredHead + len(body); last < 0 || cap(w.deferred[last])-len(w.deferred[last]) < need {
+		w.deferred = append(w.deferred, make([]byte, 0, max(block, need)))
+		last++
+	}
+	b := binary.LittleEndian.AppendUint32(w.deferred[last], uint32(len(body)))
+	b = binary.LittleEndian.AppendUint64(b, id)
+	b = binary.LittleEndian.AppendUint64(b, class)
+	w.deferred[last] = append(b, body...)
 }
+
+const deferredHead = 20
 
 // resume handles the deferred instances once all classes are known. It returns
 // how many are of classes that the dump does not have.
 func (w *reducer) resume() (unknown int64) {
-	records := w.deferred
-	w.deferred = nil
-	for len(records) > 0 {
-		n := int(binary.LittleEndian.Uint32(records))
-		id := binary.LittleEndian.Uint64(records[4:])
-		class := binary.LittleEndian.Uint64(records[12:])
-		body := records[20 : 20+n]
-		records = records[20+n:]
-		if w.red.reg.plan(class, true) == nil {
-			unknown++
-			continue
+	clear(w.missing)
+	for i, records := range w.deferred {
+		for len(records) > 0 {
+			n := int(binary.LittleEndian.Uint32(records))
+			id := binary.LittleEndian.Uint64(records[4:])
+			class := binary.LittleEndian.Uint64(records[12:])
+			body := records[deferredHead : deferredHead+n]
+			records = records[deferredHead+n:]
+			if w.red.reg.plan(class, true) == nil {
+				unknown++
+				continue
+			}
+			w.Instance(id, class, body)
 		}
-		w.Instance(id, class, body)
+		w.deferred[i] = nil
 	}
+	w.deferred = nil
 	w.flush()
 	return unknown
 }
 
 // finish ends a pass: the deferred records are handled, the static references
 // of all classes become rows of their mirrors, and the open chunks are closed.
-func (red *reduction) finish() (unknown int64) {
+// otherwise are classes that the dump describes in another way than what was known
+// of them before.
+func (red *reduction) finish() (unknown int64, otherwise []string) {
 	reg := red.reg
 	ids := make([]uint64, 0, len(reg.dumps))
 	for id := range reg.dumps {
@@ -509,6 +530,7 @@ func (red *reduction) finish() (unknown int64) {
 	for _, id := range ids {
 		reg.plan(id, true)
 	}
+	otherwise = reg.hold()
 	unknown = reg.end()
 	for _, w := range red.workers {
 		unknown += w.resume()
@@ -535,5 +557,5 @@ func (red *reduction) finish() (unknown int64) {
 		w.flush()
 		w.closeChunk()
 	}
-	return unknown
+	return unknown, otherwise
 }

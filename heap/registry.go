@@ -23,6 +23,10 @@ type registry struct {
 	plans   map[uint64]*plan
 	ahead   map[uint64]*plan // of arrays whose classes are not described yet
 
+	describe func() []KnownClass // until it was called
+	known    map[uint64]*KnownClass
+	changes  atomic.Uint64 // of dumps
+
 	classes []Class // by ClassID, in the order of their plans
 	mirrors []uint64
 	statics [][]hprof.Static
@@ -50,6 +54,7 @@ type plan struct {
 	kept     int // bytes of a kept row
 	kind     uint32
 	early    atomic.Int64 // arrays that were met before their class
+	assumed  bool         // made from a KnownClass
 }
 
 // refGroup is up to groupFields reference fields that share a row.
@@ -113,6 +118,7 @@ func (r *registry) addDump(c *hprof.ClassDump) {
 	defer r.mu.Unlock()
 	if _, known := r.dumps[c.ID]; !known {
 		r.dumps[c.ID] = c
+		r.changes.Add(1)
 	}
 }
 
@@ -127,7 +133,17 @@ func (r *registry) plan(class uint64, force bool) *plan {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.make(class, force)
+	p = r.make(class, force)
+	if p == nil && r.describe != nil && !force {
+		all := r.describe()
+		r.describe = nil
+		r.known = make(map[uint64]*KnownClass, len(all))
+		for i := range all {
+			r.known[all[i].ID] = &all[i]
+		}
+		p = r.make(class, force)
+	}
+	return p
 }
 
 // arrayPlan returns the plan for the class of an array. It is there at once: to
@@ -181,30 +197,63 @@ func (r *registry) string(id uint64) (string, bool) {
 
 // make builds the plans of a class and its superclasses, topmost first.
 func (r *registry) make(class uint64, force bool) *plan {
-	var chain []uint64
+	var chain []*KnownClass
 	seen := map[uint64]bool{}
 	for id := class; id != 0 && r.plans[id] == nil && !seen[id]; {
-		d := r.dumps[id]
-		if d == nil {
+		c := r.known[id]
+		if d := r.dumps[id]; d != nil && (force || r.ready(d)) {
+			c = r.described(d)
+		}
+		if c == nil {
 			if !force || id == class {
 				return nil
 			}
 			break
 		}
-		if !force && !r.ready(d) {
-			return nil
-		}
 		seen[id] = true
-		chain = append(chain, id)
+		chain = append(chain, c)
 		if len(chain) > maxSupers {
 			break
 		}
-		id = d.Super
+		id = c.Super
 	}
 	for i := len(chain) - 1; i >= 0; i-- {
-		r.makeOne(r.dumps[chain[i]])
+		r.makeOne(chain[i])
 	}
 	return r.plans[class]
+}
+
+// described is what the dump says of a class. Names that it lacks are empty.
+func (r *registry) described(d *hprof.ClassDump) *KnownClass {
+	c := &KnownClass{ID: d.ID, Super: d.Super}
+	if name, ok := r.string(r.names[d.ID]); ok {
+		c.Name = className(name)
+	}
+	for _, f := range d.Fields {
+		name, _ := r.string(f.Name)
+		c.Fields = append(c.Fields, Field{Name: name, Type: Type(f.Type)})
+	}
+	return c
+}
+
+// hold takes from the dump what a plan that was assumed lacks, and returns the
+// names of classes that the dump describes otherwise, sorted.
+func (r *registry) hold() (otherwise []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, p := range r.plans {
+		d := r.dumps[id]
+		if d == nil || !p.assumed {
+			continue
+		}
+		r.statics[p.id] = d.Statics
+		c := r.described(d)
+		if c.Super != r.known[id].Super || !slices.Equal(c.Fields, r.known[id].Fields) {
+			otherwise = append(otherwise, c.Name)
+		}
+	}
+	slices.Sort(otherwise)
+	return otherwise
 }
 
 // ready reports whether all names that a class needs have been read.
@@ -224,20 +273,21 @@ func (r *registry) ready(d *hprof.ClassDump) bool {
 	return true
 }
 
-func (r *registry) makeOne(d *hprof.ClassDump) {
+func (r *registry) makeOne(k *KnownClass) {
 	super := NoClass
-	if p := r.plans[d.Super]; p != nil && d.Super != 0 {
+	if p := r.plans[k.Super]; p != nil && k.Super != 0 {
 		super = p.id
 	}
-	p := r.ahead[d.ID]
+	p := r.ahead[k.ID]
 	if p == nil {
-		p = r.add(d.ID)
+		p = r.add(k.ID)
 	}
-	delete(r.ahead, d.ID)
+	delete(r.ahead, k.ID)
 	c := &r.classes[p.id]
-	c.Super = super
-	if name, ok := r.string(r.names[d.ID]); ok {
-		c.Name = className(name)
+	c.Name, c.Super, c.Fields = k.Name, super, k.Fields
+	p.assumed = r.known[k.ID] == k
+	if d := r.dumps[k.ID]; d != nil {
+		r.statics[p.id] = d.Statics
 	}
 	offset := 0
 	type ref struct {
@@ -245,23 +295,20 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 		offset int
 	}
 	var refs []ref
-	for i, f := range d.Fields {
-		name, _ := r.string(f.Name)
-		c.Fields = append(c.Fields, Field{Name: name, Type: Type(f.Type)})
-		if f.Type == hprof.TypeObject && !WeakField(c.Name, name) {
+	for i, f := range k.Fields {
+		if f.Type == Object && !WeakField(k.Name, f.Name) {
 			refs = append(refs, ref{int32(i), offset})
 		}
-		offset += hprof.TypeSize(f.Type, r.idSize)
+		offset += hprof.TypeSize(uint8(f.Type), r.idSize)
 	}
-	r.statics[p.id] = d.Statics
 
 	// The superclass's references follow at the same relative places.
 	if super != NoClass {
 		s := r.byClass[super]
 		for _, g := range s.groups {
-			k := r.kinds[g.kind]
+			kind := r.kinds[g.kind]
 			for i, o := range g.offsets {
-				refs = append(refs, ref{k.fields[i] + int32(len(d.Fields)), offset + int(o)})
+				refs = append(refs, ref{kind.fields[i] + int32(len(k.Fields)), offset + int(o)})
 			}
 		}
 		p.size = s.size
@@ -280,12 +327,12 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 	for len(refs) > 0 {
 		n := min(groupFields, len(refs))
 		g := refGroup{kind: uint32(len(r.kinds))}
-		k := rowKind{class: p.id}
+		kind := rowKind{class: p.id}
 		for _, f := range refs[:n] {
 			g.offsets = append(g.offsets, uint32(f.offset))
-			k.fields = append(k.fields, f.field)
+			kind.fields = append(kind.fields, f.field)
 		}
-		r.kinds = append(r.kinds, k)
+		r.kinds = append(r.kinds, kind)
 		p.groups = append(p.groups, g)
 		refs = refs[n:]
 	}
@@ -294,7 +341,7 @@ func (r *registry) makeOne(d *hprof.ClassDump) {
 		p.anchored = !p.want.role.frees()
 	}
 	p.leaf = len(p.groups) == 0 && p.want == nil
-	r.plans[d.ID] = p
+	r.plans[k.ID] = p
 }
 
 // planKept works out which bytes of an instance are kept.

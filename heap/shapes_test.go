@@ -98,7 +98,7 @@ func TestArrayBeforeItsClass(t *testing.T) {
 		t.Errorf("%v allocations for a part of an array", n)
 	}
 	part(false, true)
-	if unknown := red.finish(); unknown != 1 {
+	if unknown, _ := red.finish(); unknown != 1 {
 		t.Errorf("%d objects of unknown classes", unknown)
 	}
 	targets := 0

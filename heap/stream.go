@@ -16,8 +16,10 @@ import (
 // the size of a wide pipe, and of a segment as HotSpot writes them.
 const blockBytes = 1 << 20
 
-// streamBlocks is how many blocks a stream may be ahead of its decoders.
-const streamBlocks = 16
+// streamBlocks is how many blocks a stream may be ahead of its decoders. They are
+// made when they are needed: a JVM that writes faster than its dump can be decoded
+// on what processors are left stands still for less.
+const streamBlocks = 64
 
 // ReadStream reads a heap dump from a stream in one pass and attributes what
 // it holds: a pipe, or a file that is still being written whose reader waits
@@ -40,7 +42,9 @@ func ReadStream(ctx context.Context, main io.Reader, o Options) (*Result, error)
 	}
 	rep := &report{progress: o.Progress, truncatedAt: -1}
 	rep.advance(int64(h.Size))
-	p := &streamPass{ctx: ctx, red: newReduction(h.IDSize, 0), report: rep, workers: max(1, min(o.workers(), 4))}
+	// One processor is left to whoever writes.
+	p := &streamPass{ctx: ctx, red: newReduction(h.IDSize, 0), report: rep, workers: max(1, min(o.workers()-1, 4))}
+	p.red.reg.describe = o.Describe
 	var group sync.WaitGroup
 	group.Go(func() { p.read(br, int64(h.Size), true) })
 	for _, s := range o.Segments {

@@ -19,6 +19,8 @@ import java.util.concurrent.ConcurrentHashMap;
  *
  * <pre>java -Xmx… HeapGen FILE SHAPE MEGABYTES [BUFFERS]</pre>
  *
+ * With {@code -} for FILE it dumps nothing: it says "ready" and keeps the heap until its standard input ends.
+ *
  * Shapes: {@code plain} (maps, lists, strings and records, as servers have them,
  * with BUFFERS direct buffers in sessions, maps and thread locals); {@code deep}
  * (the buffers hang below trees, so that millions of objects are their
@@ -97,6 +99,13 @@ public final class HeapGen {
             case "chain" -> chain(bytes, buffers);
             case "buffers" -> buffers(bytes);
             default -> throw new IllegalArgumentException("shape " + shape);
+        }
+        if (file.equals("-")) {
+            System.out.println("ready");
+            while (System.in.read() >= 0) {
+                // whoever started it decides
+            }
+            System.exit(KEEP.size() < 0 ? 1 : 0);
         }
         ManagementFactory.getPlatformMXBean(HotSpotDiagnosticMXBean.class).dumpHeap(file, false);
         System.out.println("done " + KEEP.size());
