@@ -227,8 +227,13 @@ func readRows[T any](in *reader, name string) []T {
 	}
 	all := []T{}
 	in.open(name, maxRowsBytes, func(r io.Reader) error {
-		dec := json.NewDecoder(bufio.NewReaderSize(r, 64<<10))
-		for row := 1; ; row++ {
+		buffered := bufio.NewReaderSize(r, 64<<10)
+		r = buffered
+		if allocations, ok := any(&all).(*[]Allocation); ok {
+			*allocations, r = readAllocations(buffered, *allocations)
+		}
+		dec := json.NewDecoder(r)
+		for row := len(all) + 1; ; row++ {
 			var v T
 			err := dec.Decode(&v)
 			if errors.Is(err, io.EOF) {

@@ -44,6 +44,40 @@ func TestAllocationRows(t *testing.T) {
 	}
 }
 
+// TestParseAllocation holds what is read of a row, whole or changed in one place,
+// against encoding/json: the same, or left to it.
+func TestParseAllocation(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	kinds := []Kind{KindDirect, KindNoCleaner, KindPooled, KindMapped, KindForeign, "other"}
+	taken := 0
+	for range 20_000 {
+		a := Allocation{
+			Address: Address(r.Uint64() >> r.IntN(64)), Bytes: r.Int64() >> r.IntN(63),
+			Kind: kinds[r.IntN(len(kinds))], Fate: Fates()[r.IntN(len(Fates()))],
+			Holder: int32(r.IntN(100)) - 1, Connection: int32(r.Uint32()), Remainder: r.IntN(2) == 0,
+		}
+		if r.IntN(2) == 0 {
+			a.Chunk, a.Sharers = Address(r.Uint64()), int32(r.IntN(9))
+		}
+		row := appendAllocation(nil, &a)
+		if r.IntN(3) == 0 {
+			row[r.IntN(len(row))] = byte(r.IntN(256))
+		}
+		got, ok := parseAllocation(row)
+		if !ok {
+			continue
+		}
+		taken++
+		var want Allocation
+		if err := json.Unmarshal(row, &want); err != nil || got != want {
+			t.Fatalf("%q is read as %+v; encoding/json: %+v, %v", row, got, want, err)
+		}
+	}
+	if taken < 8_000 {
+		t.Errorf("%d rows of 20,000 were read", taken)
+	}
+}
+
 // BenchmarkWriteAllocations writes a row at a time.
 func BenchmarkWriteAllocations(b *testing.B) {
 	all := make([]Allocation, 1000)
