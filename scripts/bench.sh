@@ -3,11 +3,12 @@
 # leakscope beside a plain read of the same bytes, a walk of their records,
 # zcat for the gzipped forms, and hprof-slurp and Eclipse MAT where they are
 # installed (MAT_HOME). Then heaps made to be hard, two dumps and their diff, one
-# heap at several sizes, and the Go benchmarks. Figures of one run are ratios;
+# heap at several sizes, the pause of a JVM whose dump is streamed beside the same
+# dump thrown away, and the Go benchmarks. Figures of one run are ratios;
 # quote them with the machine and the date, which are printed.
 #   SIZE=1000 BUFFERS=10000 RUNS=3 SCALE="100 1000 3000 8000" scripts/bench.sh > out.txt
-# SIZE and SCALE are MB of heap; SCALE= or SHAPES= leave their part out. Disk: about
-# four times the largest size.
+# SIZE and SCALE are MB of heap; SCALE=, SHAPES= or STREAM= leave their part out.
+# Disk: about four times the largest size.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,6 +17,7 @@ buffers=${BUFFERS:-10000}
 runs=${RUNS:-3}
 scale=${SCALE-100 1000 3000}
 shapes=${SHAPES-deep array chain buffers}
+stream=${STREAM-$size}
 javac=$(command -v javac || compgen -G '/usr/lib/jvm/*/bin/javac' | head -n 1)
 java=${javac%c}
 command -v /usr/bin/time >/dev/null || { echo 'needs /usr/bin/time (Debian: time)' >&2; exit 1; }
@@ -29,7 +31,7 @@ go build -o "$dir/walk" ./testdata/heapgen/walk
 # generate FILE SHAPE MB BUFFERS
 generate() {
 	echo "generating $2, $3 MB" >&2
-	"$java" "-Xmx$(($3 * 5 + 512))m" -XX:MaxDirectMemorySize=8g -cp "$dir" HeapGen "$1" "$2" "$3" "$4" >&2
+	"$java" "-Xmx$(($3 * 3 / 2 + 768))m" -XX:MaxDirectMemorySize=8g -cp "$dir" HeapGen "$1" "$2" "$3" "$4" >&2
 	cat "$1" >/dev/null # warm the cache
 }
 
@@ -128,6 +130,11 @@ for mb in $scale; do
 	capture "leakscope, $mb MB" "$heap"
 	rm -f "$heap"
 done
+
+if [ -n "$stream" ]; then
+	printf '\nstreamed from a running JVM, %s MB\n' "$stream"
+	LEAKSCOPE_BENCH_HEAP=$stream go test ./capture -run '^$' -bench StreamedDump -benchtime 5x | grep -E '^Benchmark'
+fi
 
 printf '\nload after: %s\n\n' "$(cut -d' ' -f1-3 /proc/loadavg)"
 go test ./heap -run '^$' -bench . -benchmem
