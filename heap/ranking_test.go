@@ -26,7 +26,7 @@ func TestRanking(t *testing.T) {
 		next := uint32(0)
 		for _, page := range rank.order {
 			for slot := range packed(1 << slotBits) {
-				p := packed(page)<<slotBits | slot
+				p := page<<slotBits | slot
 				if !b.has(p) {
 					continue
 				}
