@@ -50,33 +50,49 @@ func (b *backward) grow(n int) {
 }
 
 // searchBackward decides what is reachable where the graph does not know all
-// its roots: of the connections, then of what they do not hold and of the
-// pools' books.
+// its roots: of the connections, of what they do not hold, and of the pools'
+// books. All of it in one search: a level is a scan of the heap, for few objects
+// as for many.
 func (w *walk) searchBackward() error {
-	if err := w.searchForward(); err != nil {
+	matter, err := w.matter()
+	if err != nil {
 		return err
 	}
-	var nodes []Node
-	for _, of := range w.connNodes {
-		nodes = append(nodes, of...)
-	}
-	if err := w.back.search(w, nodes); err != nil {
+	if err := w.searchForward(matter); err != nil {
 		return err
 	}
-	return w.back.search(w, w.inQuestion())
+	return w.back.search(w, w.inQuestion(matter))
 }
 
-// inQuestion returns the objects that matter and that no reachable connection
-// holds, and the connections.
-func (w *walk) inQuestion() (nodes []Node) {
+// matter returns the objects whose reachability decides something: connections,
+// what stands for an allocation, and the books of pools. A view of a buffer is
+// none of these.
+func (w *walk) matter() (nodes []Node, err error) {
 	for _, of := range w.connNodes {
 		nodes = append(nodes, of...)
 	}
-	for _, r := range []role{roleBuffer, roleCleanup, rolePooled, roleAdaptive, roleChunk, roleAdaptiveChunk, roleCacheEntry} {
-		for _, n := range w.objects[r] {
-			if !w.heldByLiveConnection(n) {
-				nodes = append(nodes, n)
-			}
+	buffers := w.objects[roleBuffer]
+	v, ok, err := w.columns(buffers, "att", "segment")
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range buffers {
+		if !w.refers(n, "att", v[2*i], ok[2*i]) && !w.refers(n, "segment", v[2*i+1], ok[2*i+1]) {
+			nodes = append(nodes, n)
+		}
+	}
+	for _, r := range []role{roleCleanup, rolePooled, roleAdaptive, roleChunk, roleAdaptiveChunk, roleCacheEntry} {
+		nodes = append(nodes, w.objects[r]...)
+	}
+	return nodes, nil
+}
+
+// inQuestion returns those of the objects that matter that no reachable
+// connection holds, and the connections that are not known to be reachable.
+func (w *walk) inQuestion(matter []Node) (nodes []Node) {
+	for _, n := range matter {
+		if !w.rootWay.met(n) && !w.heldByLiveConnection(n) {
+			nodes = append(nodes, n)
 		}
 	}
 	return nodes
@@ -93,7 +109,7 @@ const (
 
 // searchForward goes a bounded way from the roots: most of what holds off-heap
 // memory is near them, and what is met here takes no scan of the heap.
-func (w *walk) searchForward() error {
+func (w *walk) searchForward(matter []Node) error {
 	if g, ok := w.g.(interface{ SkipArraysAbove(length int) }); ok {
 		g.SkipArraysAbove(forwardArray)
 		defer g.SkipArraysAbove(0)
@@ -112,17 +128,17 @@ func (w *walk) searchForward() error {
 			stacks = append(stacks, n)
 		}
 	}
-	if err := w.forwardFrom(statics, RootStatic, 0); err != nil {
+	if err := w.forwardFrom(statics, RootStatic, 0, matter); err != nil {
 		return err
 	}
-	if err := w.forwardFrom(threads, RootThread, 0); err != nil {
+	if err := w.forwardFrom(threads, RootThread, 0, matter); err != nil {
 		return err
 	}
-	return w.forwardFrom(stacks, RootThread, byStack)
+	return w.forwardFrom(stacks, RootThread, byStack, matter)
 }
 
 // forwardFrom searches from roots of one kind, and marks what it meets.
-func (w *walk) forwardFrom(roots []Node, kind RootKind, as backState) error {
+func (w *walk) forwardFrom(roots []Node, kind RootKind, as backState, matter []Node) error {
 	slices.Sort(roots)
 	w.rootWay.grow(w.g.Len())
 	w.back.grow(w.g.Len())
@@ -139,7 +155,7 @@ func (w *walk) forwardFrom(roots []Node, kind RootKind, as backState) error {
 	met := 0
 	var next []Node
 	for depth := 0; depth < forwardLevels; depth++ {
-		if !slices.ContainsFunc(w.inQuestion(), func(n Node) bool { return !w.rootWay.met(n) }) {
+		if len(w.inQuestion(matter)) == 0 {
 			break
 		}
 		next = next[:0]

@@ -18,8 +18,9 @@ type object struct {
 }
 
 const (
-	blockSize = 1 << 20 // of the heap that one read copies
-	maxObject = 1 << 40
+	blockSize  = 1 << 20 // of the heap that one read copies, at most
+	firstBlock = 4 << 10 // where a large object may begin
+	maxObject  = 1 << 40
 )
 
 // scanner reads runs of objects. Each goroutine has one.
@@ -28,6 +29,7 @@ type scanner struct {
 	block []byte
 	at    uint64 // address of block
 	end   uint64 // of the run
+	ahead int    // what the next read copies: little where large arrays lie, most of which is passed over
 
 	cache [512]struct {
 		key   uint64
@@ -75,10 +77,13 @@ func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(w
 // run visits the objects of one run.
 func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit func(*object) (uint64, error)) error {
 	s.end = e.end
-	s.block, s.at = s.block[:0], e.start
+	s.block, s.at, s.ahead = s.block[:0], e.start, firstBlock
 	var o object
 	for at := e.start; at < e.end; {
-		if len(s.block) == 0 || at >= s.at+uint64(len(s.block)) {
+		if read := s.at + uint64(len(s.block)); len(s.block) == 0 || at >= read {
+			if at > read+firstBlock {
+				s.ahead = firstBlock
+			}
 			select {
 			case <-stop:
 				return nil
@@ -111,7 +116,8 @@ func (s *scanner) view(at uint64, n int) ([]byte, error) {
 		return s.block[at-s.at:][:n], nil
 	}
 	n = int(min(uint64(n), s.end-at))
-	size := int(min(uint64(max(n, blockSize)), s.end-at))
+	size := int(min(uint64(max(n, s.ahead)), s.end-at))
+	s.ahead = min(8*s.ahead, blockSize)
 	if cap(s.block) < size {
 		s.block = make([]byte, 0, size)
 	}

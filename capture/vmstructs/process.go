@@ -201,10 +201,13 @@ func (p *process) present(address uint64, n int) (bool, error) {
 	if address+uint64(n) < address || address >= 1<<47 {
 		return false, fmt.Errorf("0x%x: %w", address, unix.EFAULT)
 	}
-	for page := address / pageSize; page <= (address+uint64(n)-1)/pageSize; page++ {
-		c, err := p.chunk(page / chunkPages)
-		if err != nil {
-			return false, err
+	var c *pageBits
+	for page, first := address/pageSize, true; page <= (address+uint64(n)-1)/pageSize; page, first = page+1, false {
+		if first || page%chunkPages == 0 {
+			var err error
+			if c, err = p.chunk(page / chunkPages); err != nil {
+				return false, err
+			}
 		}
 		if !c.present.has(page % chunkPages) {
 			return false, nil
