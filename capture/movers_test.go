@@ -13,7 +13,8 @@ import (
 	"github.com/leakscope/leakscope/snapshot"
 )
 
-// TestMovers captures a program whose connections hand buffers to each other
+// TestMovers captures a program whose connections, or tables of the application
+// that only a look backward finds, hand buffers to each other
 // while they are read, though nothing is allocated or collected. Which of them
 // holds a buffer changes from moment to moment; that one does never.
 func TestMovers(t *testing.T) {
@@ -23,10 +24,20 @@ func TestMovers(t *testing.T) {
 	if out, err := exec.Command(filepath.Join(jdk.Home, "bin", "javac"), "-encoding", "UTF-8", "-d", classes, "testdata/Movers.java").CombinedOutput(); err != nil {
 		t.Fatalf("javac: %v: %s", err, out)
 	}
-	for _, rest := range []time.Duration{time.Millisecond, 50 * time.Microsecond, 0} {
-		t.Run(rest.String(), func(t *testing.T) {
+	for _, c := range []struct {
+		holders snapshot.Fate
+		rest    time.Duration
+	}{
+		{snapshot.FateConnection, time.Millisecond},
+		{snapshot.FateConnection, 50 * time.Microsecond},
+		{snapshot.FateConnection, 0},
+		{snapshot.FateApplication, time.Millisecond},
+		{snapshot.FateApplication, 50 * time.Microsecond},
+		{snapshot.FateApplication, 0},
+	} {
+		t.Run(fmt.Sprintf("%s/%s", c.holders, c.rest), func(t *testing.T) {
 			cmd := exec.Command(filepath.Join(jdk.Home, "bin", "java"), "-Xmx128m", "-cp", classes, "Movers",
-				fmt.Sprint(connections), fmt.Sprint(buffers), fmt.Sprint(rest.Nanoseconds()))
+				fmt.Sprint(connections), fmt.Sprint(buffers), fmt.Sprint(c.rest.Nanoseconds()), fmt.Sprint(c.holders == snapshot.FateApplication))
 			stdin, err := cmd.StdinPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -66,8 +77,8 @@ func TestMovers(t *testing.T) {
 						fates[a.Fate]++
 					}
 					// A walk and a second one may not agree on a few; then they say so.
-					if sum := fates[snapshot.FateConnection] + fates[snapshot.FateUnattributed]; sum != buffers || len(seen) != buffers {
-						t.Errorf("capture %d (a stop of at most %s): %v, want %d held by connections", i, pause, fates, buffers)
+					if sum := fates[c.holders] + fates[snapshot.FateUnattributed]; sum != buffers || len(seen) != buffers {
+						t.Errorf("capture %d (a stop of at most %s): %v, want %d held by a %s", i, pause, fates, buffers, c.holders)
 					}
 					if moved := fates[snapshot.FateUnattributed]; pause > 0 && moved > 0 || moved > buffers/20 {
 						t.Errorf("capture %d (a stop of at most %s): %d unattributed", i, pause, moved)

@@ -61,6 +61,11 @@ func (w *walk) searchBackward() error {
 	if err := w.searchForward(matter); err != nil {
 		return err
 	}
+	if g, ok := w.g.(interface{ ExpectReferrers(set []Node) }); ok {
+		for _, of := range w.connNodes {
+			g.ExpectReferrers(of) // walkSiblings is to come
+		}
+	}
 	return w.back.search(w, w.inQuestion(matter))
 }
 
@@ -251,29 +256,18 @@ func (b *backward) search(w *walk, nodes []Node) error {
 	for _, n := range nodes {
 		note(n)
 	}
+	if g, ok := w.g.(recaller); ok {
+		if err := b.recall(w, g, nodes, note); err != nil {
+			return err
+		}
+	}
 	level := b.level(w, nil, nodes, func(Node) bool { return true })
 	for depth := 0; len(level) > 0; depth++ {
 		if depth == maxBackward || len(b.edges) > maxBackEdges {
 			b.giveUp(level)
 			return nil
 		}
-		var roots, next []Node
-		err := w.g.Referrers(level, func(from Node, field int32, to Node) {
-			b.grow(w.g.Len())
-			w.rootWay.grow(w.g.Len())
-			edge := backEdge{to: to, next: b.head[from], field: uint16(min(field, elementField-1))}
-			if field == Element {
-				edge.field = elementField
-			}
-			b.edges = append(b.edges, edge)
-			b.head[from] = uint32(len(b.edges))
-			if w.rootWay.met(from) || b.isRoot(w, from) {
-				roots = append(roots, from)
-			} else {
-				note(from)
-				next = append(next, from)
-			}
-		})
+		roots, next, err := b.climb(w, level, w.g.Referrers, note)
 		if err != nil {
 			b.giveUp(level)
 			return err
@@ -283,6 +277,60 @@ func (b *backward) search(w *walk, nodes []Node) error {
 		}
 		b.spread(w, roots, 0)
 		level = b.level(w, level[:0], next, func(n Node) bool { return b.useful(w, n) })
+	}
+	return nil
+}
+
+// climb adds the edges that lead to a level, and returns where they come from:
+// roots and what is met already, and others. These are noted.
+func (b *backward) climb(
+	w *walk, level []Node,
+	referrers func(set []Node, yield func(from Node, field int32, to Node)) error, note func(Node),
+) (roots, next []Node, err error) {
+	err = referrers(level, func(from Node, field int32, to Node) {
+		b.grow(w.g.Len())
+		w.rootWay.grow(w.g.Len())
+		edge := backEdge{to: to, next: b.head[from], field: uint16(min(field, elementField-1))}
+		if field == Element {
+			edge.field = elementField
+		}
+		b.edges = append(b.edges, edge)
+		b.head[from] = uint32(len(b.edges))
+		if w.rootWay.met(from) || b.isRoot(w, from) {
+			roots = append(roots, from)
+		} else {
+			note(from)
+			next = append(next, from)
+		}
+	})
+	return roots, next, err
+}
+
+// recaller is a graph that knows some references to objects from before, and
+// yields those that are still there.
+type recaller interface {
+	RecallReferrers(set []Node, yield func(from Node, field int32, to Node)) error
+}
+
+// recall goes backward by what the graph knows from before. That can show that
+// something is reachable, never that it is not.
+func (b *backward) recall(w *walk, g recaller, nodes []Node, note func(Node)) error {
+	seen := map[Node]bool{}
+	level := slices.Clone(nodes)
+	for depth := 0; depth < maxBackward && len(level) > 0 && len(b.edges) <= maxBackEdges; depth++ {
+		w.rootWay.grow(w.g.Len())
+		level = slices.DeleteFunc(level, func(n Node) bool {
+			again := seen[n] || w.rootWay.met(n)
+			seen[n] = true
+			return again
+		})
+		slices.Sort(level)
+		roots, next, err := b.climb(w, level, g.RecallReferrers, note)
+		if err != nil {
+			return err
+		}
+		b.spread(w, roots, 0)
+		level = next
 	}
 	return nil
 }

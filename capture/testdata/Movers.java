@@ -13,7 +13,8 @@ import java.util.concurrent.locks.LockSupport;
 /**
  * Connections that hand direct buffers to each other all the time. A buffer is given to its next holder before the
  * last one lets go of it, so that at every moment each is held by one connection or by two. Nothing is allocated for
- * that. Arguments: connections, buffers, nanoseconds between two moves.
+ * that. Arguments: connections, buffers, nanoseconds between two moves, and whether the holders are those of the
+ * application instead: large tables that no connection refers to.
  */
 public final class Movers {
     static final class Session {
@@ -24,10 +25,13 @@ public final class Movers {
         }
     }
 
+    static Session[] tables;
+
     public static void main(String[] args) throws Exception {
         int connections = Integer.parseInt(args[0]);
         int buffers = Integer.parseInt(args[1]);
         final long rest = Long.parseLong(args[2]);
+        boolean application = Boolean.parseBoolean(args[3]);
         ServerSocketChannel server = ServerSocketChannel.open();
         server.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), connections);
         Selector selector = Selector.open();
@@ -37,8 +41,11 @@ public final class Movers {
             clients[i] = SocketChannel.open(server.getLocalAddress());
             SocketChannel channel = server.accept();
             channel.configureBlocking(false);
-            sessions[i] = new Session(buffers);
-            channel.register(selector, SelectionKey.OP_READ, sessions[i]);
+            sessions[i] = new Session(application ? 10_000 : buffers);
+            channel.register(selector, SelectionKey.OP_READ, application ? null : sessions[i]);
+        }
+        if (application) {
+            tables = sessions;
         }
         final int[] holder = new int[buffers];
         for (int i = 0; i < buffers; i++) {

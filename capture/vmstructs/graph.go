@@ -30,9 +30,13 @@ type graph struct {
 	sought  []heap.ClassID
 	found   []hit // objects of the classes that were sought, by address
 	mirrors map[heap.Node]*klass
-	longest uint64 // array whose elements are read; 0: no bound
-	onStack map[heap.Node]bool
-	failed  error // of what has no way to return one
+
+	referrers referrers   // what scans of this walk found
+	recalled  *referrers  // what those of the walk before found
+	expected  []heap.Node // whose referrers the next scan is to look for too
+	longest   uint64      // array whose elements are read; 0: no bound
+	onStack   map[heap.Node]bool
+	failed    error // of what has no way to return one
 }
 
 // note keeps the first error of a method that has no way to return one. The
@@ -570,73 +574,6 @@ func (g *graph) elements(arrays []heap.Node, yield func(link) error) error {
 		}
 	}
 	return nil
-}
-
-// Referrers implements heap.Graph: a scan of the heap's references.
-func (g *graph) Referrers(set []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) error {
-	if len(set) == 0 {
-		return nil
-	}
-	w := g.j.newSweep(nil)
-	for _, n := range set {
-		w.lookFor(g.j.layout, g.nodes[n], n)
-	}
-	runs := g.pieces
-	if runs == nil {
-		runs = g.runs
-	}
-	found, err := w.run(g.ctx, g.j, runs, g.workers)
-	if err != nil {
-		return err
-	}
-	var hits []hit
-	for _, f := range found {
-		hits = append(hits, f.hits...)
-	}
-	slices.SortFunc(hits, func(a, b hit) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.slot, b.slot)) })
-	at := make([]uint64, len(hits))
-	for i, h := range hits {
-		at[i] = h.from
-	}
-	if err := g.meet(at); err != nil {
-		return err
-	}
-	for _, h := range hits {
-		from := g.find(h.from)
-		if from == heap.None {
-			continue
-		}
-		if field, ok := g.fieldAt(from, h.id, uint32(h.slot-h.from)); ok {
-			yield(from, field, h.to)
-		}
-	}
-	return nil
-}
-
-// fieldAt numbers the strong reference at an offset in an object.
-func (g *graph) fieldAt(n heap.Node, c heap.ClassID, offset uint32) (int32, bool) {
-	k := g.j.klasses[c]
-	if k.array {
-		return heap.Element, true
-	}
-	if of, ok := g.mirrorOf(n); ok {
-		for i, f := range of.statics {
-			if f.offset == offset && f.Type == heap.Object {
-				return int32(i), true
-			}
-		}
-		return 0, false // what the JVM itself keeps in a mirror
-	}
-	strong, err := g.strong(k)
-	if !g.note(err) {
-		return 0, false
-	}
-	for _, f := range strong {
-		if k.all[f].offset == offset {
-			return f, true
-		}
-	}
-	return 0, false
 }
 
 // Roots implements heap.Graph: the live threads and what their stacks refer to.

@@ -140,11 +140,11 @@ func (t *Target) tryHeld(ctx context.Context, workers int, hold Hold, before sta
 	live := t.j.r
 	t.j.r = &reader{memory: s.memory}
 	defer func() { t.j.r = live }()
-	g, result, err := t.j.readHeap(ctx, workers, s.runs, s.threads, s.stacks, nil, out)
+	_, result, err := t.j.readHeap(ctx, workers, s.runs, s.threads, s.stacks, nil, out)
 	if err != nil {
 		return nil, err
 	}
-	return result, g.accept(result)
+	return result, accept(result)
 }
 
 // copyHeap copies the heap and the stacks of a target that stands still, but not

@@ -256,7 +256,7 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	g, first, err := j.readHeap(ctx, workers, runs, threads, nil, nil, out)
 	var result *heap.Result
 	if err == nil {
-		g, result, err = j.readHeap(ctx, workers, runs, threads, nil, g, out)
+		_, result, err = j.readHeap(ctx, workers, runs, threads, nil, g, out)
 	}
 	j.since = nil
 	spacesErr := j.sameSpaces(spaces)
@@ -271,7 +271,7 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	case spacesErr != nil:
 		return nil, spacesErr
 	}
-	if err := g.accept(result); err != nil {
+	if err := accept(result); err != nil {
 		return nil, err
 	}
 	return agree(first, result)
@@ -287,14 +287,15 @@ func (j *jvm) readHeap(ctx context.Context, workers int, runs []extent, threads 
 	}
 	g.stacks = stacks
 	if before != nil {
-		g.found, g.sought, g.objects = before.found, before.sought, before.objects
+		g.found, g.sought, g.objects, g.pieces = before.found, before.sought, before.objects, before.pieces
+		g.recalled = &before.referrers
 	}
 	out.Counters = heap.Counters(g)
 	if err := g.stackRoots(); err != nil {
 		return nil, nil, err
 	}
 	result, err := heap.Attribute(g)
-	if err != nil {
+	if err = cmp.Or(err, g.failed); err != nil {
 		return nil, nil, err
 	}
 	out.HeapUsed = total(runs)
@@ -321,10 +322,7 @@ func (j *jvm) withoutHeap(ctx context.Context, out *Reading) error {
 }
 
 // accept holds a result against what the target itself keeps.
-func (g *graph) accept(r *heap.Result) error {
-	if g.failed != nil {
-		return g.failed
-	}
+func accept(r *heap.Result) error {
 	for _, c := range r.Checks {
 		if !c.OK {
 			return fmt.Errorf("%s: %d against %d", c.Name, c.Actual, c.Expected)

@@ -13,7 +13,7 @@ import (
 type sweep struct {
 	wanted []bool // by ClassID; nil when references are looked for
 
-	members addressIndex // the objects that references to are looked for
+	members addressIndex // the objects that references to are looked for; the numbers mean nothing
 	filter  []uint64     // a bit for each of them, by filterBit: mostly no, seldom maybe
 	classes classTable
 }
@@ -32,7 +32,7 @@ const startsApart = 8 << 20
 type hit struct {
 	from uint64 // address of the object
 	slot uint64 // address of the reference in it
-	to   heap.Node
+	to   uint64 // what it refers to
 	id   heap.ClassID
 }
 
@@ -105,8 +105,8 @@ func (t *classTable) find(key uint32) *shape {
 }
 
 // lookFor has the scan look for references to an object.
-func (w *sweep) lookFor(l *layout, address uint64, n heap.Node) {
-	w.members.put(address, n)
+func (w *sweep) lookFor(l *layout, address uint64) {
+	w.members.put(address, 0)
 	if l.narrowOops {
 		if w.filter == nil {
 			w.filter = make([]uint64, filterWords)
@@ -146,8 +146,8 @@ func (w *sweep) visit(s *scanner, o *object, f *found) error {
 		return nil
 	}
 	return s.references(o, func(slot, to uint64) {
-		if n := w.members.get(to); n != heap.None {
-			f.hits = append(f.hits, hit{o.address, slot, n, o.class.id})
+		if w.members.get(to) != heap.None {
+			f.hits = append(f.hits, hit{o.address, slot, to, o.class.id})
 		}
 	})
 }
@@ -224,9 +224,9 @@ func (w *sweep) slots(s *scanner, run []byte, p, base int, sh *shape, f *found) 
 		if filter[bit>>6&(filterWords-1)]>>(bit&63)&1 == 0 || raw == 0 {
 			continue
 		}
-		if n := w.members.get(s.j.layout.decode(uint64(raw))); n != heap.None {
+		if to := s.j.layout.decode(uint64(raw)); w.members.get(to) != heap.None {
 			at := s.at + uint64(p)
-			f.hits = append(f.hits, hit{at, at + uint64(base+i), n, sh.class.id})
+			f.hits = append(f.hits, hit{at, at + uint64(base+i), to, sh.class.id})
 		}
 	}
 }
