@@ -160,7 +160,7 @@ func (w *walk) forwardFrom(roots []Node, kind RootKind, as backState, matter []N
 	met := 0
 	var next []Node
 	for depth := 0; depth < forwardLevels; depth++ {
-		if len(w.inQuestion(matter)) == 0 {
+		if matter = w.inQuestion(matter); len(matter) == 0 {
 			break
 		}
 		next = next[:0]

@@ -34,6 +34,8 @@ type graph struct {
 	referrers referrers   // what scans of this walk found
 	recalled  *referrers  // what those of the walk before found
 	expected  []heap.Node // whose referrers the next scan is to look for too
+	likely    []uint64    // addresses of more of these
+	reaches   []reach     // of the heap's runs, the last one first; nil before the first scan
 	longest   uint64      // array whose elements are read; 0: no bound
 	onStack   map[heap.Node]bool
 	failed    error // of what has no way to return one

@@ -24,6 +24,7 @@ type layout struct {
 	compactHeaders        bool   // the class is in the mark word
 	coloured              bool   // references tell a collector's progress too
 	alignment             uint64 // of objects
+	partShift             uint32 // from a reference's token to the part of the heap that a reach tells apart
 
 	klass struct {
 		size                                                            uint64 // of an InstanceKlass

@@ -29,6 +29,7 @@ type scanner struct {
 	block []byte
 	at    uint64 // address of block
 	end   uint64 // of the run
+	index int    // of the run
 	ahead int    // what the next read copies: little where large arrays lie, most of which is passed over
 
 	cache [512]struct {
@@ -57,6 +58,7 @@ func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(w
 				if i >= len(runs) {
 					break
 				}
+				s.index = i
 				if err := s.run(ctx, stop, runs[i], func(o *object) (uint64, error) { return visit(w, s, o) }); err != nil {
 					errs[w] = err
 					once.Do(func() { close(stop) })
@@ -78,6 +80,9 @@ func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(w
 func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit func(*object) (uint64, error)) error {
 	s.end = e.end
 	s.block, s.at, s.ahead = s.block[:0], e.start, firstBlock
+	if e.end-e.start <= blockSize {
+		s.ahead = blockSize
+	}
 	var o object
 	for at := e.start; at < e.end; {
 		if read := s.at + uint64(len(s.block)); len(s.block) == 0 || at >= read {
@@ -117,7 +122,7 @@ func (s *scanner) view(at uint64, n int) ([]byte, error) {
 	}
 	n = int(min(uint64(n), s.end-at))
 	size := int(min(uint64(max(n, s.ahead)), s.end-at))
-	s.ahead = min(8*s.ahead, blockSize)
+	s.ahead = blockSize
 	if cap(s.block) < size {
 		s.block = make([]byte, 0, size)
 	}

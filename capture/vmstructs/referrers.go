@@ -98,10 +98,11 @@ func (g *graph) RecallReferrers(set []heap.Node, yield func(from heap.Node, fiel
 func (g *graph) scanReferrers(set []heap.Node) error {
 	known := &g.referrers
 	w := g.j.newSweep(nil)
+	w.members = &members{known: &g.index, layout: g.j.layout}
 	add := func(address uint64) {
 		if known.asked.get(address) == heap.None {
 			known.asked.put(address, 0)
-			w.lookFor(g.j.layout, address)
+			w.members.add(address, memberAsked)
 		}
 	}
 	for _, n := range set {
@@ -110,7 +111,10 @@ func (g *graph) scanReferrers(set []heap.Node) error {
 	for _, n := range g.expected {
 		add(g.nodes[n])
 	}
-	g.expected = nil
+	for _, address := range g.likely {
+		add(address)
+	}
+	g.expected, g.likely = nil, nil
 	if g.recalled != nil {
 		for _, address := range g.recalled.asked.keys {
 			if address != 0 {
@@ -118,21 +122,50 @@ func (g *graph) scanReferrers(set []heap.Node) error {
 			}
 		}
 	}
-	runs := g.pieces
-	if runs == nil {
-		runs = g.runs
-	}
-	found, err := w.run(g.ctx, g.j, runs, g.workers)
-	if err != nil {
+	if err := g.sweepReferences(w); err != nil {
 		return err
 	}
-	for _, f := range found {
-		for _, h := range f.hits {
-			known.all = append(known.all, reference{h.from, h.slot, h.to, h.id})
-		}
-	}
+	g.likely = w.members.joined
 	slices.SortFunc(known.all, compareReferences)
 	return nil
+}
+
+// sweepReferences runs a scan: the first one of a walk over the whole heap,
+// later ones over the runs that referred to the parts of it in which the
+// members are.
+func (g *graph) sweepReferences(w *sweep) error {
+	runs := slices.Clone(g.pieces)
+	if runs == nil {
+		runs = slices.Clone(g.runs)
+	}
+	slices.Reverse(runs)
+	switch {
+	case g.reaches != nil:
+		var where reach
+		for _, address := range w.members.index.keys {
+			if address != 0 {
+				where.add(g.j.layout, g.j.layout.token(address))
+			}
+		}
+		some := runs[:0]
+		for i, run := range runs {
+			if g.reaches[i].meets(&where) {
+				some = append(some, run)
+			}
+		}
+		runs = some
+	case g.recalled == nil && len(runs) <= maxReaches: // a second walk will hardly need another scan
+		g.j.layout.partsOf(runs[0].end - runs[len(runs)-1].start)
+		w.reaches = make([]reach, len(runs))
+		g.reaches = w.reaches
+	}
+	found, err := w.run(g.ctx, g.j, runs, g.workers)
+	for _, f := range found {
+		for _, h := range f.hits {
+			g.referrers.all = append(g.referrers.all, reference{h.from, h.slot, h.to, h.id})
+		}
+	}
+	return err
 }
 
 // yieldReferences yields strong references, by the address of what they are in.

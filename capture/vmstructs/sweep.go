@@ -13,8 +13,8 @@ import (
 type sweep struct {
 	wanted []bool // by ClassID; nil when references are looked for
 
-	members addressIndex // the objects that references to are looked for; the numbers mean nothing
-	filter  []uint64     // a bit for each of them, by filterBit: mostly no, seldom maybe
+	members *members // the objects that references to are looked for
+	reaches []reach  // by run, to be filled in; nil: not wanted
 	classes classTable
 }
 
@@ -23,10 +23,13 @@ type found struct {
 	objects int64
 	hits    []hit
 	starts  []uint64 // addresses of objects some way apart, rising in each run
+
+	offsets []uint32 // of the objects in a block
+	shapes  []*shape // their classes
 }
 
 // startsApart is how far apart, at the least, the starts are that a scan notes.
-const startsApart = 8 << 20
+const startsApart = blockSize / 2
 
 // hit is an object that was looked for, or a reference to one.
 type hit struct {
@@ -35,13 +38,6 @@ type hit struct {
 	to   uint64 // what it refers to
 	id   heap.ClassID
 }
-
-const (
-	filterBits  = 20
-	filterWords = 1 << filterBits / 64
-)
-
-func filterBit(raw uint32) uint32 { return raw * 0x9e3779b1 >> (32 - filterBits) }
 
 // shape is how objects of a class are laid out, as a sweep needs it.
 type shape struct {
@@ -104,18 +100,6 @@ func (t *classTable) find(key uint32) *shape {
 	}
 }
 
-// lookFor has the scan look for references to an object.
-func (w *sweep) lookFor(l *layout, address uint64) {
-	w.members.put(address, 0)
-	if l.narrowOops {
-		if w.filter == nil {
-			w.filter = make([]uint64, filterWords)
-		}
-		bit := filterBit(uint32((address - l.oopBase) >> l.oopShift))
-		w.filter[bit/64] |= 1 << (bit % 64)
-	}
-}
-
 // run scans the heap.
 func (w *sweep) run(ctx context.Context, j *jvm, runs []extent, workers int) (all []found, err error) {
 	all = make([]found, workers)
@@ -128,10 +112,14 @@ func (w *sweep) run(ctx context.Context, j *jvm, runs []extent, workers int) (al
 		if err := w.visit(s, o, f); err != nil {
 			return 0, err
 		}
-		if fast {
-			return w.block(s, o.address+o.size, f), nil
+		next := o.address + o.size
+		switch {
+		case !fast:
+			return next, nil
+		case w.members != nil:
+			return w.blockReferences(s, next, f), nil
 		}
-		return o.address + o.size, nil
+		return w.block(s, next, f), nil
 	})
 	return all, err
 }
@@ -145,68 +133,34 @@ func (w *sweep) visit(s *scanner, o *object, f *found) error {
 		}
 		return nil
 	}
+	l := s.j.layout
 	return s.references(o, func(slot, to uint64) {
-		if w.members.get(to) != heap.None {
-			f.hits = append(f.hits, hit{o.address, slot, to, o.class.id})
+		w.note(s, l.token(to))
+		if w.members.may(l.token(to)) {
+			w.refers(hit{o.address, slot, to, o.class.id}, f)
 		}
 	})
 }
 
 // block goes through the objects that the scanner holds from an address on, as
 // far as they are of plain classes and whole in its block, and returns where
-// it stopped. It is where a scan spends its time: no call for an object, one
-// look into a table for its class, and for each reference one bit of a filter
-// that fits into a processor's cache.
+// it stopped. It is where a scan spends its time: no call for an object, and
+// one look into a table for its class.
 func (w *sweep) block(s *scanner, at uint64, f *found) uint64 {
-	l := s.j.layout
 	b := s.block
 	if at < s.at || at-s.at > uint64(len(b)) {
 		return at
 	}
-	keyAt, lengthAt := 8, 12
-	if l.compactHeaders {
-		keyAt, lengthAt = 0, 8
-	}
-	filter := w.filter
-	align := int(l.alignment) - 1
 	p := int(at - s.at)
 	objects := int64(0)
-	for p+24 <= len(b) {
-		var key uint32
-		if keyAt == 0 {
-			key = uint32(binary.LittleEndian.Uint64(b[p:]) >> 42)
-		} else {
-			key = binary.LittleEndian.Uint32(b[p+8:])
-		}
-		sh := w.classes.find(key)
-		if sh.key == 0 || sh.special {
-			break
-		}
-		size := int(sh.size)
+	for {
+		sh, size := w.plain(s.j.layout, b, p)
 		if size == 0 {
-			length := int(int32(binary.LittleEndian.Uint32(b[p+lengthAt:])))
-			if length < 0 {
-				break
-			}
-			size = (int(sh.base) + length<<sh.shift + align) &^ align
-		}
-		if size > len(b)-p {
 			break
 		}
 		objects++
-		switch {
-		case filter == nil:
-			if sh.wanted {
-				f.hits = append(f.hits, hit{from: s.at + uint64(p), id: sh.class.id})
-			}
-		case sh.array:
-			length := int(binary.LittleEndian.Uint32(b[p+lengthAt:]))
-			w.slots(s, b[p+int(sh.base):p+int(sh.base)+4*length], p, int(sh.base), sh, f)
-		default:
-			for _, m := range sh.maps {
-				from := p + int(m.offset)
-				w.slots(s, b[from:from+4*int(m.count)], p, int(m.offset), sh, f)
-			}
+		if sh.wanted {
+			f.hits = append(f.hits, hit{from: s.at + uint64(p), id: sh.class.id})
 		}
 		p += size
 	}
@@ -214,19 +168,32 @@ func (w *sweep) block(s *scanner, at uint64, f *found) uint64 {
 	return s.at + uint64(p)
 }
 
-// slots holds a run of references against the filter; base is its offset in the
-// object at p of the block.
-func (w *sweep) slots(s *scanner, run []byte, p, base int, sh *shape, f *found) {
-	filter := w.filter
-	for i := 0; i+4 <= len(run); i += 4 {
-		raw := binary.LittleEndian.Uint32(run[i:])
-		bit := raw * 0x9e3779b1 >> (32 - filterBits)
-		if filter[bit>>6&(filterWords-1)]>>(bit&63)&1 == 0 || raw == 0 {
-			continue
-		}
-		if to := s.j.layout.decode(uint64(raw)); w.members.get(to) != heap.None {
-			at := s.at + uint64(p)
-			f.hits = append(f.hits, hit{at, at + uint64(base+i), to, sh.class.id})
-		}
+// plain tells the class and the size of the object at p, where it is of a plain
+// class and whole in the block; else the size is 0.
+func (w *sweep) plain(l *layout, b []byte, p int) (*shape, int) {
+	if p+24 > len(b) {
+		return nil, 0
 	}
+	h := b[p : p+24]
+	key, lengthAt := binary.LittleEndian.Uint32(h[8:]), 12
+	if l.compactHeaders {
+		key, lengthAt = uint32(binary.LittleEndian.Uint64(h)>>42), 8
+	}
+	sh := w.classes.find(key)
+	if sh.key == 0 || sh.special {
+		return nil, 0
+	}
+	size := int(sh.size)
+	if size == 0 {
+		length := int(int32(binary.LittleEndian.Uint32(h[lengthAt:])))
+		if length < 0 {
+			return nil, 0
+		}
+		align := int(l.alignment) - 1
+		size = (int(sh.base) + length<<sh.shift + align) &^ align
+	}
+	if size > len(b)-p {
+		return nil, 0
+	}
+	return sh, size
 }

@@ -11,7 +11,7 @@ import java.util.List;
 /**
  * A server's heap for benchmarks: args are how many million small objects it
  * keeps, how many MB of byte arrays, and how many connections, each with a
- * session of four direct buffers.
+ * session of four direct buffers. As many sessions as a tenth of these have been dropped and are still to be collected.
  */
 public final class Large {
     static final class Cell {
@@ -62,10 +62,20 @@ public final class Large {
             accepted.configureBlocking(false);
             accepted.register(selector, SelectionKey.OP_READ, session);
         }
+        for (int i = 0; i < Integer.parseInt(args[2]) / 10; i++) {
+            drop();
+        }
         System.out.println("ready");
         while (System.in.read() >= 0) {
             // until it ends
         }
         System.out.println(cells.length + blocks.length + selector.keys().size());
+    }
+
+    static void drop() {
+        Session session = new Session();
+        for (int n = 0; n < 4; n++) {
+            session.pending.add(ByteBuffer.allocateDirect(1024));
+        }
     }
 }

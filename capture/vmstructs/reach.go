@@ -1,0 +1,43 @@
+package vmstructs
+
+import "math/bits"
+
+// reach tells which parts of the heap a run of objects has references to: a
+// bit for each of them. The search for what refers to garbage goes level by
+// level; after its first scan it looks at those runs again that can matter.
+type reach [reachWords]uint64
+
+const (
+	reachBits  = 1 << 12
+	reachWords = reachBits / 64
+	maxReaches = 1 << 16
+)
+
+// partsOf has a heap of so many bytes be told apart by all bits of a reach.
+func (l *layout) partsOf(heapBytes uint64) {
+	unit := uint64(8)
+	if l.narrowOops {
+		unit = 1 << l.oopShift
+	}
+	l.partShift = uint32(max(0, bits.Len64(heapBytes/unit)-bits.Len64(reachBits)+1))
+}
+
+func (r *reach) add(l *layout, token uint32) {
+	part := token >> l.partShift
+	r[part/64%reachWords] |= 1 << (part % 64)
+}
+
+func (r *reach) meets(other *reach) bool {
+	for i := range r {
+		if r[i]&other[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *sweep) note(s *scanner, token uint32) {
+	if w.reaches != nil {
+		w.reaches[s.index].add(s.j.layout, token)
+	}
+}
