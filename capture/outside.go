@@ -88,6 +88,9 @@ func (r *recorder) owners() {
 			"calls": strconv.FormatInt(reading.Cost.Calls, 10),
 			"cpu":   strconv.FormatFloat(cpuSeconds()-cpu, 'f', 3, 64) + " s",
 		}
+		if reading.Settled > 0 {
+			s.Detail["settled"] = strconv.FormatInt(reading.Settled, 10) + " bytes"
+		}
 		for reason, n := range tally(reading.Rejected) {
 			s.Detail["rejected: "+reason] = strconv.Itoa(n)
 		}

@@ -46,6 +46,7 @@ type walk struct {
 
 	rootsKnown bool
 	back       backward // where they are not
+	matters    []Node   // what it has to judge
 
 	connections []Connection
 	connNodes   [][]Node // by connection: the objects that stand for it
@@ -145,6 +146,7 @@ func (w *walk) run() error {
 	}
 	w.settle()
 	w.noteStacks()
+	w.noteUnknown()
 	if err := w.readThreadCaches(); err != nil {
 		return err
 	}

@@ -1,5 +1,11 @@
 package heap
 
+import "errors"
+
+// ErrPartial is what [Graph.Referrers] returns where it has yielded all that it
+// could find, and there may be more.
+var ErrPartial = errors.New("not all referrers are known")
+
 // Node is the number a [Graph] gave to an object. Numbers are dense: a graph
 // that knows all its objects from the start numbers them by address; one that
 // discovers objects numbers them as it meets them. The walk keeps its own
@@ -119,7 +125,8 @@ type Graph interface {
 
 	// Referrers calls yield for each strong reference to a node of the set.
 	// For live memory this is one more scan; the walk calls it once for each
-	// level, a bounded number of times.
+	// level, a bounded number of times. With the error [ErrPartial] there may
+	// be more: then nothing is garbage for the lack of them.
 	Referrers(set []Node, yield func(from Node, field int32, to Node)) error
 
 	// Roots calls yield for each root and returns true, or for those that it is

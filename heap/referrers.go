@@ -1,6 +1,7 @@
 package heap
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,6 +19,11 @@ type backward struct {
 	head  []uint32 // by Node: 1 + index of the first edge
 	state []backState
 	roots map[Node]RootKind
+
+	partial bool   // the graph did not find all referrers
+	ends    []Node // what was met already where a search ended
+
+	open map[Node]bool // what may belong to a connection or not
 }
 
 type backEdge struct {
@@ -57,6 +63,17 @@ func (w *walk) searchBackward() error {
 	matter, err := w.matter()
 	if err != nil {
 		return err
+	}
+	w.matters = matter
+	if g, ok := w.g.(recaller); ok {
+		if err := w.back.recall(w, g, w.inQuestion(matter)); err != nil {
+			return err
+		}
+		matter := w.inQuestion(matter)
+		if !slices.ContainsFunc(matter, func(n Node) bool { return !g.SoughtBefore(n) }) {
+			return w.back.search(w, matter) // the search forward has not met these
+		}
+		defer func() { g.KeepWays(w.back.waysOf(w)) }()
 	}
 	if err := w.searchForward(matter); err != nil {
 		return err
@@ -107,6 +124,7 @@ const (
 	// forwardNodes and forwardLevels bound the search forward from each kind of
 	// root, forwardArray the arrays that it enters.
 	forwardNodes  = 1 << 17
+	forwardLeast  = 1 << 12
 	forwardLevels = 24
 	forwardArray  = 1 << 12
 	forwardPiece  = 64
@@ -156,6 +174,10 @@ func (w *walk) forwardFrom(roots []Node, kind RootKind, as backState, matter []N
 			level = append(level, n)
 		}
 	}
+	most := forwardNodes
+	if g, ok := w.g.(interface{ ForwardNodes() int }); ok {
+		most = max(forwardLeast, min(g.ForwardNodes(), most))
+	}
 	leads := map[ClassID]bool{}
 	met := 0
 	var next []Node
@@ -184,14 +206,14 @@ func (w *walk) forwardFrom(roots []Node, kind RootKind, as backState, matter []N
 			}
 		}
 		// In small pieces: a few arrays can lead to millions of objects.
-		for len(level) > 0 && met < forwardNodes {
+		for len(level) > 0 && met < most {
 			n := min(len(level), forwardPiece)
 			if err := w.g.References(level[:n], visit); err != nil {
 				return err
 			}
 			level = level[n:]
 		}
-		if len(next) == 0 || met >= forwardNodes {
+		if len(next) == 0 || met >= most {
 			break
 		}
 		level = slices.Clone(next)
@@ -235,6 +257,9 @@ func (b *backward) reachable(w *walk, n Node) (yes, known bool) {
 	if n == None {
 		return false, true
 	}
+	if b.open[n] && !w.connWay.met(n) {
+		return false, false
+	}
 	if w.rootWay.met(n) || w.heldByLiveConnection(n) {
 		return true, true
 	}
@@ -257,10 +282,14 @@ func (b *backward) search(w *walk, nodes []Node) error {
 		note(n)
 	}
 	if g, ok := w.g.(recaller); ok {
-		if err := b.recall(w, g, nodes, note); err != nil {
+		if err := b.recall(w, g, nodes); err != nil {
 			return err
 		}
 	}
+	var doubtful []Node // not all of their referrers are known
+	defer func() {
+		b.giveUp(slices.DeleteFunc(doubtful, w.rootWay.met))
+	}()
 	level := b.level(w, nil, nodes, func(Node) bool { return true })
 	for depth := 0; len(level) > 0; depth++ {
 		if depth == maxBackward || len(b.edges) > maxBackEdges {
@@ -268,7 +297,11 @@ func (b *backward) search(w *walk, nodes []Node) error {
 			return nil
 		}
 		roots, next, err := b.climb(w, level, w.g.Referrers, note)
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrPartial):
+			doubtful = append(doubtful, level...)
+			b.partial = true
+		case err != nil:
 			b.giveUp(level)
 			return err
 		}
@@ -298,6 +331,7 @@ func (b *backward) climb(
 		b.head[from] = uint32(len(b.edges))
 		if w.rootWay.met(from) || b.isRoot(w, from) {
 			roots = append(roots, from)
+			b.ends = append(b.ends, from)
 		} else {
 			note(from)
 			next = append(next, from)
@@ -310,11 +344,22 @@ func (b *backward) climb(
 // yields those that are still there.
 type recaller interface {
 	RecallReferrers(set []Node, yield func(from Node, field int32, to Node)) error
+	// SoughtBefore tells whether an earlier walk took a scan to find what refers
+	// to an object: no search forward had met it.
+	SoughtBefore(n Node) bool
+	// KeepWays has the graph keep how a search forward met these objects.
+	KeepWays(nodes []Node)
 }
 
 // recall goes backward by what the graph knows from before. That can show that
 // something is reachable, never that it is not.
-func (b *backward) recall(w *walk, g recaller, nodes []Node, note func(Node)) error {
+func (b *backward) recall(w *walk, g recaller, nodes []Node) error {
+	var later []Node
+	note := func(n Node) {
+		if _, ok := b.roots[n]; ok && !b.isRoot(w, n) {
+			later = append(later, n)
+		}
+	}
 	seen := map[Node]bool{}
 	level := slices.Clone(nodes)
 	for depth := 0; depth < maxBackward && len(level) > 0 && len(b.edges) <= maxBackEdges; depth++ {
@@ -332,7 +377,20 @@ func (b *backward) recall(w *walk, g recaller, nodes []Node, note func(Node)) er
 		b.spread(w, roots, 0)
 		level = next
 	}
+	b.spread(w, later, byStack)
 	return nil
+}
+
+// waysOf returns the objects in question that are met, and what was met already
+// where the search backward ended.
+func (b *backward) waysOf(w *walk) []Node {
+	var nodes []Node
+	for _, n := range w.matters {
+		if w.rootWay.met(n) {
+			nodes = append(nodes, n)
+		}
+	}
+	return append(nodes, b.ends...)
 }
 
 // level picks, of nodes, those that are not met yet and whose referrers are
@@ -427,6 +485,28 @@ func (b *backward) giveUp(level []Node) {
 	}
 }
 
+// noteUnknown says how much is left open because the graph did not find all
+// referrers.
+func (w *walk) noteUnknown() {
+	if !w.back.partial {
+		return
+	}
+	buffers, bytes := 0, int64(0)
+	for _, a := range w.anchors {
+		if a.node == None {
+			continue
+		}
+		if _, known := w.reachable(a.node); !known {
+			buffers++
+			bytes += a.bytes
+		}
+	}
+	if buffers > 0 {
+		w.warnings = append(w.warnings, fmt.Sprintf(
+			"%d buffers with %d bytes may be garbage: there was no time to look at all that may refer to them", buffers, bytes))
+	}
+}
+
 // noteStacks says how much is held by nothing but words on stacks: what such a
 // word refers to may be left over from before.
 func (w *walk) noteStacks() {
@@ -447,16 +527,20 @@ func (w *walk) noteStacks() {
 	}
 }
 
-// besideConnections reports whether something that holds an allocation which no
-// connection holds refers to a connection: on the way from the root to it, as
-// far up as siblings are looked for. Where no such way is known it is taken for
-// granted.
-func (w *walk) besideConnections(nodes []Node) (bool, error) {
+// beside is a reference to a connection from something that holds an allocation.
+type beside struct{ from, to Node }
+
+// besideConnections finds what holds allocations which no connection holds and
+// refers to a connection: on the way from the root to each, as far up as
+// siblings are looked for. Where no such way is known all is false.
+func (w *walk) besideConnections(nodes []Node) (found []beside, all bool, err error) {
 	seen := map[Node]bool{}
 	var holders []Node
+	all = true
 	for _, n := range nodes {
 		if !w.rootWay.met(n) {
-			return true, nil
+			all = false
+			continue
 		}
 		for range siblingDepth + 1 {
 			from := w.rootWay.from[n]
@@ -469,10 +553,59 @@ func (w *walk) besideConnections(nodes []Node) (bool, error) {
 		}
 	}
 	slices.Sort(holders)
-	found := false
-	err := w.g.References(holders, func(_ Node, _ int32, to Node) {
-		_, isConnection := w.connAt[to]
-		found = found || isConnection
+	err = w.g.References(holders, func(from Node, _ int32, to Node) {
+		if _, isConnection := w.connAt[to]; isConnection {
+			found = append(found, beside{from, to})
+		}
 	})
-	return found, err
+	return found, all, err
+}
+
+// ownersAgain finds out again, of objects that refer to connections, which
+// refer to one alone: not all of their references were found.
+func (w *walk) ownersAgain(owner map[Node]int32, order []Node) error {
+	now := map[Node]int32{}
+	nodes := slices.Clone(order)
+	slices.Sort(nodes)
+	err := w.g.References(nodes, func(from Node, _ int32, to Node) {
+		c, ok := w.connAt[to]
+		switch before, met := now[from]; {
+		case !ok || w.connections[c].Listening:
+		case !met:
+			now[from] = c
+		case before != c:
+			now[from] = noOwner
+		}
+	})
+	for _, n := range order {
+		c, ok := now[n]
+		if !ok {
+			c = noOwner // it does not refer to one any more
+		}
+		owner[n] = c
+	}
+	return err
+}
+
+// leaveOpen marks what could belong to connections by holders of which it is
+// not known whether they are garbage.
+func (w *walk) leaveOpen(holders []Node) error {
+	w.back.open = map[Node]bool{}
+	level := slices.Clone(holders)
+	for depth := 0; depth < siblingDepth && len(level) > 0 && len(w.back.open) < forwardNodes; depth++ {
+		slices.Sort(level)
+		var next []Node
+		err := w.g.References(level, func(_ Node, _ int32, to Node) {
+			if w.back.open[to] || w.connWay.met(to) || w.trait(to)&hub != 0 {
+				return
+			}
+			w.back.open[to] = true
+			next = append(next, to)
+		})
+		if err != nil {
+			return err
+		}
+		level = next
+	}
+	return nil
 }

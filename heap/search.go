@@ -1,6 +1,9 @@
 package heap
 
-import "slices"
+import (
+	"errors"
+	"slices"
+)
 
 // walkRoots finds what is reachable from the roots, and the best way to show
 // how: from static fields without passing through threads and class loaders,
@@ -286,7 +289,7 @@ const siblingDepth = 8
 // holder refers to: the value of a map entry whose key is a channel, the
 // buffers of a session object with a field for its channel. A holder that
 // refers to several connections, or to a server socket, is no owner.
-func (w *walk) walkSiblings() error {
+func (w *walk) walkSiblings() (failed error) {
 	if len(w.connections) == 0 {
 		return nil
 	}
@@ -302,10 +305,13 @@ func (w *walk) walkSiblings() error {
 	if len(wanting) == 0 {
 		return nil
 	}
+	var near []beside
 	if !w.rootsKnown {
-		if beside, err := w.besideConnections(wanting); err != nil || !beside {
+		found, all, err := w.besideConnections(wanting)
+		if err != nil || all && len(found) == 0 {
 			return err
 		}
+		near = found
 	}
 	var set []Node
 	for _, nodes := range w.connNodes {
@@ -314,7 +320,7 @@ func (w *walk) walkSiblings() error {
 	slices.Sort(set)
 	owner := map[Node]int32{}
 	var order []Node
-	err := w.g.Referrers(set, func(from Node, field int32, to Node) {
+	visit := func(from Node, _ int32, to Node) {
 		if w.trait(from)&hub != 0 || w.connWay.met(from) {
 			return
 		}
@@ -331,10 +337,26 @@ func (w *walk) walkSiblings() error {
 		} else if before != c {
 			owner[from] = noOwner
 		}
-	})
-	if err != nil {
+	}
+	err := w.g.Referrers(set, visit)
+	partial := errors.Is(err, ErrPartial)
+	if err != nil && !partial {
 		return err
 	}
+	if partial {
+		for _, n := range near {
+			visit(n.from, Element, n.to)
+		}
+		if err := w.ownersAgain(owner, order); err != nil {
+			return err
+		}
+	}
+	var unsure []Node // of those that may be holders
+	defer func() {
+		if failed == nil && len(unsure) > 0 {
+			failed = w.leaveOpen(unsure)
+		}
+	}()
 	if !w.rootsKnown {
 		// The paths shown lead from a root through these.
 		if err := w.back.search(w, order); err != nil {
@@ -342,7 +364,10 @@ func (w *walk) walkSiblings() error {
 		}
 		order = slices.DeleteFunc(order, func(n Node) bool {
 			yes, known := w.reachable(n)
-			return known && !yes
+			if partial && !known && owner[n] >= 0 {
+				unsure = append(unsure, n)
+			}
+			return known && !yes || partial && !known
 		})
 	}
 	// An object that is the only one of its class may be the application
@@ -367,6 +392,9 @@ func (w *walk) walkSiblings() error {
 		seeds = append(seeds, n)
 		if w.trait(n)&entry == 0 && count[w.g.Class(n)] == 1 {
 			single[n] = true
+			if partial {
+				unsure = append(unsure, n) // others may be there
+			}
 		}
 	}
 	return w.own(seeds, siblingDepth, func(from, to Node, field int32) bool {

@@ -19,6 +19,7 @@ type graph struct {
 	j       *jvm
 	runs    []extent
 	pieces  []extent // the same, shorter; nil before the first scan
+	rest    []extent // those of which nothing was known before
 	threads []thread
 	stacks  []extent // in use; nil: still to be found
 	workers int
@@ -27,12 +28,17 @@ type graph struct {
 	classOf []heap.ClassID
 	index   addressIndex
 	objects int64
+	settled int64 // bytes of old objects that this try has not scanned
 	sought  []heap.ClassID
 	found   []hit // objects of the classes that were sought, by address
 	mirrors map[heap.Node]*klass
 
+	again     bool        // another walk came before, in the same try
+	byHints   bool        // of old objects those references are gone by that were found before
 	referrers referrers   // what scans of this walk found
 	recalled  *referrers  // what those of the walk before found
+	via       []reference // by Node: how a search forward met it first
+	ways      []reference // those that are kept
 	expected  []heap.Node // whose referrers the next scan is to look for too
 	likely    []uint64    // addresses of more of these
 	reaches   []reach     // of the heap's runs, the last one first; nil before the first scan
@@ -52,6 +58,7 @@ func (g *graph) note(err error) bool {
 
 func newGraph(ctx context.Context, j *jvm, runs []extent, threads []thread, workers int) (*graph, error) {
 	g := &graph{ctx: ctx, j: j, runs: runs, threads: threads, workers: workers}
+	g.byHints = j.tenured != nil && j.tenured.partial && j.since != nil
 	var at []uint64
 	for i := range j.classes {
 		j.classes[i].Mirror = heap.None
@@ -183,61 +190,6 @@ func (g *graph) Class(n heap.Node) heap.ClassID {
 	return g.classOf[n]
 }
 
-// Objects implements heap.Graph: a scan of the whole heap.
-func (g *graph) Objects(classes []heap.ClassID) ([]heap.Node, error) {
-	wanted := make([]bool, len(g.j.classes))
-	for _, c := range classes {
-		wanted[c] = true
-	}
-	if !slices.Equal(g.sought, classes) {
-		g.found, g.objects = nil, 0
-		found, err := g.j.newSweep(wanted).run(g.ctx, g.j, g.runs, g.workers)
-		if err != nil {
-			return nil, err
-		}
-		var starts []uint64
-		for _, f := range found {
-			g.objects += f.objects
-			g.found = append(g.found, f.hits...)
-			starts = append(starts, f.starts...)
-		}
-		g.pieces = splitAt(g.runs, starts)
-		slices.SortFunc(g.found, func(a, b hit) int { return cmp.Compare(a.from, b.from) })
-		g.sought = slices.Clone(classes)
-	}
-	var ks []*klass
-	nodes := make([]heap.Node, 0, len(g.found))
-	for _, h := range g.found {
-		n := g.index.get(h.from)
-		if n == heap.None {
-			n = g.add(h.from, h.id)
-		}
-		if k := g.j.klasses[h.id]; !k.loaded {
-			ks = append(ks, k)
-		}
-		nodes = append(nodes, n)
-	}
-	return nodes, g.j.loadFields(ks)
-}
-
-// splitAt splits runs of objects at where objects start, for several goroutines
-// to scan a long one.
-func splitAt(runs []extent, starts []uint64) []extent {
-	slices.Sort(starts)
-	out := make([]extent, 0, len(runs)+len(starts))
-	for _, run := range runs {
-		i, _ := slices.BinarySearch(starts, run.start+1)
-		for ; i < len(starts) && starts[i] < run.end; i++ {
-			if starts[i] > run.start {
-				out = append(out, extent{run.start, starts[i]})
-				run.start = starts[i]
-			}
-		}
-		out = append(out, run)
-	}
-	return out
-}
-
 // bodyBatch bounds what is read at once of objects that are no arrays.
 const bodyBatch = 16 << 20
 
@@ -292,7 +244,18 @@ func (g *graph) bodies(nodes []heap.Node) ([][]byte, error) {
 			spans = append(spans, span{g.nodes[n], out[i]})
 		}
 	}
-	return out, g.read(spans)
+	if err := g.read(spans); err != nil {
+		return nil, err
+	}
+	for i, n := range nodes {
+		if sizes[i] > 0 && g.j.layout.headerKey(out[i]) != g.j.layout.klassKey(g.j.klasses[g.Class(n)].address) {
+			if t := g.j.tenured; t != nil {
+				t.forget(g.nodes[n])
+			}
+			return nil, fmt.Errorf("the object at 0x%x is another one now", g.nodes[n])
+		}
+	}
+	return out, nil
 }
 
 // mirrorOf returns the class that a java.lang.Class object stands for, with its
@@ -416,11 +379,27 @@ type link struct {
 	from  heap.Node
 	field int32
 	to    uint64
+	slot  uint64
 }
 
 // SkipArraysAbove has References leave out the elements of longer arrays, until
 // it is called with 0.
 func (g *graph) SkipArraysAbove(length int) { g.longest = uint64(length) }
+
+// ForwardNodes is how many objects a search forward may meet for it to cost
+// less than the scan that it saves. Where there is no time for one, others came before that met more.
+func (g *graph) ForwardNodes() int {
+	if g.byHints {
+		return g.j.tenured.forward
+	}
+	return int(total(g.runs) / bytesPerForward)
+}
+
+// bytesPerForward is how much of the heap is scanned while one object is read.
+const (
+	bytesPerForward = 8 << 10
+	partialForward  = 16 << 10
+)
 
 // References implements heap.Graph.
 func (g *graph) References(nodes []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) error {
@@ -454,6 +433,9 @@ func (g *graph) references(nodes []heap.Node, yield func(from heap.Node, field i
 		}
 		for _, l := range links {
 			if to := g.find(l.to); to != heap.None {
+				if g.longest > 0 {
+					g.keepVia(l, to)
+				}
 				yield(l.from, l.field, to)
 			}
 		}
@@ -475,7 +457,7 @@ func (g *graph) references(nodes []heap.Node, yield func(from heap.Node, field i
 				for s, f := range of.statics {
 					if f.Type == heap.Object {
 						if to, ok := g.j.layout.value(bodies[i], f); ok && to != 0 {
-							links = append(links, link{n, int32(s), to})
+							links = append(links, link{n, int32(s), to, g.nodes[n] + uint64(f.offset)})
 						}
 					}
 				}
@@ -487,7 +469,7 @@ func (g *graph) references(nodes []heap.Node, yield func(from heap.Node, field i
 			}
 			for _, f := range strong {
 				if to, ok := g.j.layout.value(bodies[i], k.all[f]); ok && to != 0 {
-					links = append(links, link{n, f, to})
+					links = append(links, link{n, f, to, g.nodes[n] + uint64(k.all[f].offset)})
 				}
 			}
 		}
@@ -567,7 +549,7 @@ func (g *graph) elements(arrays []heap.Node, yield func(link) error) error {
 					to = l.decode(binary.LittleEndian.Uint64(b[8*e:]))
 				}
 				if to != 0 {
-					if err := yield(link{n, heap.Element, to}); err != nil {
+					if err := yield(link{n, heap.Element, to, at + (done+e)*width}); err != nil {
 						return err
 					}
 				}

@@ -21,9 +21,11 @@ type jvm struct {
 	byPlace map[uint64]*klass // by address
 
 	fieldsKept int
-	spaces     []space // of the heap, as they were last read
-	noPauses   error   // why pauses can't be seen of a collector that does not count collections
-	since      *state  // when the try began; nil where the target stood still
+	spaces     []space  // of the heap, as they were last read
+	noPauses   error    // why pauses can't be seen of a collector that does not count collections
+	since      *state   // when the try began; nil where the target stood still
+	tenured    *tenured // what is known of old objects; nil where that is of no use
+	settles    bool     // whether it is has been looked at
 }
 
 // knownFlags are those that decide how memory is laid out, and those that a
@@ -80,6 +82,8 @@ func openJVM(m memory, mappings []mapping) (*jvm, error) {
 	if l.oopShift > 8 || l.klassShift > 16 {
 		return nil, fmt.Errorf("%w: references shifted by %d, classes by %d", ErrUnsupported, l.oopShift, l.klassShift)
 	}
+	start, end := j.reserved()
+	l.partsOf(end - start)
 	if j.collector() == "Z" {
 		// The flag came with 21 and went with 24: before, no pointer is coloured
 		// in a way that matters here; since, all are.

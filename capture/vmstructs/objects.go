@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,9 @@ type object struct {
 	size    uint64 // in memory, header and padding included
 	length  uint64 // of an array
 }
+
+// errStopped ends a run where another one has failed.
+var errStopped = errors.New("stopped")
 
 const (
 	blockSize  = 1 << 20 // of the heap that one read copies, at most
@@ -38,11 +42,22 @@ type scanner struct {
 	}
 }
 
+// visitor is what a scan calls, from several goroutines, with the number of
+// each.
+type visitor struct {
+	// visit gets the scanner to read an object's bytes, and returns the address
+	// to go on at.
+	visit func(worker int, s *scanner, o *object) (next uint64, err error)
+
+	// Both may be nil. begin says whether to scan a run, end what its error is to
+	// the scan as a whole.
+	begin func(worker, run int) bool
+	end   func(worker, run int, err error) error
+}
+
 // scan visits objects of all runs, in parallel over runs. It fails where there
-// is no known object after the one before. visit gets the scanner to read an
-// object's bytes, and returns the address to go on at. It is called from
-// workers goroutines at once, each with its own number.
-func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(worker int, s *scanner, o *object) (next uint64, err error)) error {
+// is no known object after the one before.
+func (j *jvm) scan(ctx context.Context, runs []extent, workers int, v visitor) error {
 	var next atomic.Int64
 	var wait sync.WaitGroup
 	errs := make([]error, workers)
@@ -58,8 +73,15 @@ func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(w
 				if i >= len(runs) {
 					break
 				}
+				if v.begin != nil && !v.begin(w, i) {
+					continue
+				}
 				s.index = i
-				if err := s.run(ctx, stop, runs[i], func(o *object) (uint64, error) { return visit(w, s, o) }); err != nil {
+				err := s.run(ctx, stop, runs[i], func(o *object) (uint64, error) { return v.visit(w, s, o) })
+				if v.end != nil {
+					err = v.end(w, i, err)
+				}
+				if err != nil {
 					errs[w] = err
 					once.Do(func() { close(stop) })
 					break
@@ -69,7 +91,7 @@ func (j *jvm) scan(ctx context.Context, runs []extent, workers int, visit func(w
 	}
 	wait.Wait()
 	for _, e := range errs {
-		if e != nil {
+		if e != nil && !errors.Is(e, errStopped) {
 			return e
 		}
 	}
@@ -91,7 +113,7 @@ func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit
 			}
 			select {
 			case <-stop:
-				return nil
+				return errStopped
 			case <-ctx.Done():
 				return ctx.Err()
 			default:

@@ -22,6 +22,15 @@ func (l *layout) partsOf(heapBytes uint64) {
 	l.partShift = uint32(max(0, bits.Len64(heapBytes/unit)-bits.Len64(reachBits)+1))
 }
 
+// addAll adds references to objects; 0 is none.
+func (r *reach) addAll(l *layout, addresses []uint64) {
+	for _, a := range addresses {
+		if a != 0 {
+			r.add(l, l.token(a))
+		}
+	}
+}
+
 func (r *reach) add(l *layout, token uint32) {
 	part := token >> l.partShift
 	r[part/64%reachWords] |= 1 << (part % 64)

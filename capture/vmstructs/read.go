@@ -88,6 +88,7 @@ type Reading struct {
 	Counters []heap.Counter // also where Heap is nil
 	Cleaners []Buffer       // where Heap is nil: what frees direct buffers
 	HeapUsed int64          // bytes between the bounds of the regions
+	Settled  int64          // bytes of these that earlier tries have scanned, and this one not again
 	Tries    int
 	Rejected []string // why each try but the last was thrown away
 	Cost     Cost
@@ -113,7 +114,7 @@ func orDefault(d, fallback time.Duration) time.Duration {
 // spent. Beside an error that wraps [ErrUnstable] or [ErrUnsupported], or is a
 // [HoldError], the Reading has what could be read all the same.
 func (t *Target) Read(ctx context.Context, o Options) (*Reading, error) {
-	ctx, cancel := context.WithTimeout(ctx, orDefault(o.Budget, defaultBudget))
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, begunKey{}, time.Now()), orDefault(o.Budget, defaultBudget))
 	defer cancel()
 	workers := o.Workers
 	if workers < 1 {
@@ -141,6 +142,9 @@ func (t *Target) Read(ctx context.Context, o Options) (*Reading, error) {
 			if odd++; odd == maxOdd {
 				return out, err
 			}
+		}
+		if t.j.tenured != nil {
+			t.j.tenured.rejected(err)
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err
@@ -194,6 +198,15 @@ func (j *jvm) moved() error {
 	if j.since == nil {
 		return nil
 	}
+	now, err := j.look()
+	if err == nil && now != *j.since {
+		err = errMoved
+	}
+	return err
+}
+
+// look is what state is, for several goroutines at once.
+func (j *jvm) look() (s state, err error) {
 	var count [4]byte
 	var active [1]byte
 	var pauses [2][8]byte
@@ -202,16 +215,13 @@ func (j *jvm) moved() error {
 		spans = append(spans, span{at, pauses[i][:]})
 	}
 	if err := j.r.read(spans); err != nil {
-		return err
+		return s, err
 	}
-	moved := active[0] != 0 || binary.LittleEndian.Uint32(count[:]) != j.since.collections
+	s.active, s.collections = active[0] != 0, binary.LittleEndian.Uint32(count[:])
 	for i := range j.layout.pauses {
-		moved = moved || binary.LittleEndian.Uint64(pauses[i][:]) != j.since.pauses[i]
+		s.pauses[i] = binary.LittleEndian.Uint64(pauses[i][:])
 	}
-	if moved {
-		return errMoved
-	}
-	return nil
+	return s, nil
 }
 
 // quiet is the state between collections; an error when there is one.
@@ -227,11 +237,22 @@ func (j *jvm) quiet() (state, error) {
 // reading with none inside is of objects that were all there.
 func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) (*heap.Result, error) {
 	j := t.j
+	prepared := j.tenured != nil && j.tenured.wanted != nil
+	if prepared {
+		if err := j.prepare(ctx, workers); err != nil {
+			return nil, err
+		}
+	}
 	before, err := j.quiet()
 	if err != nil {
 		return nil, err
 	}
-	if err := j.loadClasses(); err != nil {
+	if prepared {
+		err = j.readMirrors()
+	} else {
+		err = j.loadClasses()
+	}
+	if err != nil {
 		return nil, err
 	}
 	runs, err := j.extents()
@@ -252,6 +273,9 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 		return nil, err
 	}
 	spaces := j.spaces
+	if !j.settles && total(runs) >= leastTenured {
+		j.settles, j.tenured = true, j.newTenured()
+	}
 	j.since = &before
 	g, first, err := j.readHeap(ctx, workers, runs, threads, nil, nil, out)
 	var result *heap.Result
@@ -274,8 +298,24 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	if err := accept(result); err != nil {
 		return nil, err
 	}
-	return agree(first, result)
+	if result, err = agree(first, result); err == nil && g.byHints {
+		most := maxMoved
+		if late(ctx) {
+			most = maxOpen
+		}
+		err = tooOpen(result, most)
+	}
+	return result, err
 }
+
+// late tells that less than a third of the time is left.
+func late(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	begun, _ := ctx.Value(begunKey{}).(time.Time)
+	return ok && time.Until(end) < end.Sub(begun)/3
+}
+
+type begunKey struct{}
 
 // readHeap reads what the heap's objects say. stacks are the used parts of the
 // threads' stacks, nil where they are still to be found; before is a graph of
@@ -287,8 +327,9 @@ func (j *jvm) readHeap(ctx context.Context, workers int, runs []extent, threads 
 	}
 	g.stacks = stacks
 	if before != nil {
-		g.found, g.sought, g.objects, g.pieces = before.found, before.sought, before.objects, before.pieces
-		g.recalled = &before.referrers
+		g.found, g.sought, g.objects, g.settled, g.pieces = before.found, before.sought, before.objects, before.settled, before.pieces
+		g.rest, g.again = before.rest, true
+		g.recalled = before.memory()
 	}
 	out.Counters = heap.Counters(g)
 	if err := g.stackRoots(); err != nil {
@@ -296,9 +337,15 @@ func (j *jvm) readHeap(ctx context.Context, workers int, runs []extent, threads 
 	}
 	result, err := heap.Attribute(g)
 	if err = cmp.Or(err, g.failed); err != nil {
+		if j.tenured != nil && before == nil && errors.Is(err, errMoved) {
+			j.tenured.remember(g)
+		}
 		return nil, nil, err
 	}
-	out.HeapUsed = total(runs)
+	out.HeapUsed, out.Settled = total(runs), g.settled
+	if j.tenured != nil && before == nil {
+		j.tenured.remember(g)
+	}
 	result.Objects, result.Bytes = g.objects, j.r.cost().Bytes
 	return g, result, nil
 }

@@ -114,7 +114,7 @@ func (r *recording) strip(t *testing.T, j *jvm, runs []extent) {
 	t.Helper()
 	r.ended = true
 	l := j.layout
-	err := j.scan(t.Context(), runs, 1, func(_ int, _ *scanner, o *object) (uint64, error) {
+	err := j.scan(t.Context(), runs, 1, visitor{visit: func(_ int, _ *scanner, o *object) (uint64, error) {
 		mark := o.address
 		if j.layout.compactHeaders {
 			r.clear(mark, mark+5) // identity hashes; the class is above
@@ -140,7 +140,7 @@ func (r *recording) strip(t *testing.T, j *jvm, runs []extent) {
 			r.clear(o.address+arrayBase(o.class), o.address+o.size)
 		}
 		return o.address + o.size, nil
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,46 @@ func (r *referrers) to(address uint64) []reference {
 	return r.all[from:end]
 }
 
+// memory returns what a walk knows in the end of who refers to what.
+func (g *graph) memory() *referrers {
+	r := &referrers{asked: g.referrers.asked, all: slices.Concat(g.referrers.all, g.ways)}
+	if g.recalled != nil {
+		r.all = append(r.all, g.recalled.all...)
+	}
+	slices.SortFunc(r.all, compareReferences)
+	r.all = slices.Compact(r.all)
+	return r
+}
+
+// SoughtBefore implements what heap.Attribute asks of a graph that recalls.
+func (g *graph) SoughtBefore(n heap.Node) bool {
+	return g.recalled != nil && g.recalled.asked.get(g.nodes[n]) != heap.None
+}
+
+// keepVia notes how a search forward met an object first.
+func (g *graph) keepVia(l link, to heap.Node) {
+	if n := len(g.nodes); n > len(g.via) {
+		g.via = append(g.via, make([]reference, n-len(g.via))...)
+	}
+	if g.via[to].from == 0 {
+		g.via[to] = reference{g.nodes[l.from], l.slot, l.to, g.classOf[l.from]}
+	}
+}
+
+// KeepWays keeps how a search forward met these objects: another walk looks
+// there first.
+func (g *graph) KeepWays(nodes []heap.Node) {
+	for _, n := range nodes {
+		for int(n) < len(g.via) && g.via[n].from != 0 {
+			way := g.via[n]
+			g.ways = append(g.ways, way)
+			g.via[n] = reference{}
+			n = g.find(way.from)
+		}
+	}
+	g.via = nil
+}
+
 // ExpectReferrers has the next scan for referrers look for those of more
 // objects, which are likely to be asked for.
 func (g *graph) ExpectReferrers(set []heap.Node) { g.expected = append(g.expected, set...) }
@@ -55,7 +95,17 @@ func (g *graph) Referrers(set []heap.Node, yield func(from heap.Node, field int3
 	for _, n := range set {
 		found = append(found, g.referrers.to(g.nodes[n])...)
 	}
-	return g.yieldReferences(found, yield)
+	if !g.byHints {
+		return g.yieldReferences(found, yield)
+	}
+	for _, n := range set {
+		found = append(found, g.recalled.to(g.nodes[n])...)
+	}
+	found, err := g.stillThere(found)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(g.yieldReferences(found, yield), heap.ErrPartial)
 }
 
 // RecallReferrers yields references to a node of the set that a scan of an
@@ -69,12 +119,20 @@ func (g *graph) RecallReferrers(set []heap.Node, yield func(from heap.Node, fiel
 	for _, n := range set {
 		found = append(found, g.recalled.to(g.nodes[n])...)
 	}
-	if len(found) == 0 {
-		return nil
-	}
-	if err := g.j.moved(); err != nil {
+	found, err := g.stillThere(found)
+	if err != nil {
 		return err
 	}
+	return g.yieldReferences(found, yield)
+}
+
+// stillThere returns those references that are as they were found, each once.
+func (g *graph) stillThere(found []reference) ([]reference, error) {
+	if err := g.j.moved(); err != nil || len(found) == 0 {
+		return nil, err
+	}
+	slices.SortFunc(found, compareReferences)
+	found = slices.Compact(found)
 	width := g.j.layout.oopSize()
 	raw := make([]byte, 8*len(found))
 	spans := make([]span, len(found))
@@ -82,7 +140,7 @@ func (g *graph) RecallReferrers(set []heap.Node, yield func(from heap.Node, fiel
 		spans[i] = span{r.slot, raw[8*i : 8*i+width]}
 	}
 	if err := g.read(spans); err != nil {
-		return err
+		return nil, err
 	}
 	still := found[:0]
 	for i, r := range found {
@@ -90,7 +148,7 @@ func (g *graph) RecallReferrers(set []heap.Node, yield func(from heap.Node, fiel
 			still = append(still, r)
 		}
 	}
-	return g.yieldReferences(still, yield)
+	return still, nil
 }
 
 // scanReferrers scans for references to the objects of a set, and to those that
@@ -138,15 +196,16 @@ func (g *graph) sweepReferences(w *sweep) error {
 	if runs == nil {
 		runs = slices.Clone(g.runs)
 	}
+	if g.byHints {
+		runs = slices.Clone(g.rest)
+	}
 	slices.Reverse(runs)
 	switch {
+	case len(runs) == 0:
+		return nil
 	case g.reaches != nil:
 		var where reach
-		for _, address := range w.members.index.keys {
-			if address != 0 {
-				where.add(g.j.layout, g.j.layout.token(address))
-			}
-		}
+		where.addAll(g.j.layout, w.members.index.keys)
 		some := runs[:0]
 		for i, run := range runs {
 			if g.reaches[i].meets(&where) {
@@ -154,8 +213,7 @@ func (g *graph) sweepReferences(w *sweep) error {
 			}
 		}
 		runs = some
-	case g.recalled == nil && len(runs) <= maxReaches: // a second walk will hardly need another scan
-		g.j.layout.partsOf(runs[0].end - runs[len(runs)-1].start)
+	case !g.again && len(runs) <= maxReaches: // a second walk will hardly need another scan
 		w.reaches = make([]reach, len(runs))
 		g.reaches = w.reaches
 	}
@@ -180,7 +238,7 @@ func (g *graph) yieldReferences(found []reference, yield func(from heap.Node, fi
 	}
 	for _, r := range found {
 		from, to := g.find(r.from), g.find(r.to)
-		if from == heap.None || to == heap.None {
+		if from == heap.None || to == heap.None || g.classOf[from] != r.class {
 			continue
 		}
 		if field, ok := g.fieldAt(from, r.class, uint32(r.slot-r.from)); ok {

@@ -211,16 +211,24 @@ func (j *jvm) g1Regions() ([]space, error) {
 	return all, nil
 }
 
-// spacesAt reads the bottoms and tops of spaces.
+// oldSpace is the tag of an old generation. It is none of G1's.
+const oldSpace = 1 << 16
+
+// spacesAt reads the bottoms and tops of spaces, the last one that of the old
+// generation.
 func (j *jvm) spacesAt(at []uint64, bottom, top vmField) ([]space, error) {
 	var all []space
-	for _, s := range at {
+	for i, s := range at {
 		start, end := j.r.u64(s+bottom.offset), j.r.u64(s+top.offset)
 		if j.r.err != nil {
 			return nil, j.r.err
 		}
+		tag := uint32(0)
+		if i == len(at)-1 {
+			tag = oldSpace
+		}
 		var err error
-		if all, err = j.addExtent(all, start, end, 0); err != nil {
+		if all, err = j.addExtent(all, start, end, tag); err != nil {
 			return nil, err
 		}
 	}

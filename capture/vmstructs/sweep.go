@@ -16,6 +16,9 @@ type sweep struct {
 	members *members // the objects that references to are looked for
 	reaches []reach  // by run, to be filled in; nil: not wanted
 	classes classTable
+
+	keep *tenured // where runs that are settled are kept; nil: nowhere
+	old  []bool   // by run: it is settled
 }
 
 // found is what one worker has come across.
@@ -26,6 +29,8 @@ type found struct {
 
 	offsets []uint32 // of the objects in a block
 	shapes  []*shape // their classes
+
+	keeping
 }
 
 // startsApart is how far apart, at the least, the starts are that a scan notes.
@@ -103,11 +108,33 @@ func (t *classTable) find(key uint32) *shape {
 // run scans the heap.
 func (w *sweep) run(ctx context.Context, j *jvm, runs []extent, workers int) (all []found, err error) {
 	all = make([]found, workers)
+	v := w.visitor(j, all)
+	if w.keep != nil {
+		v.begin = func(n, run int) bool {
+			all[n].start(runs[run], w.old[run])
+			return true
+		}
+		v.end = func(n, run int, err error) error {
+			return w.keep.end(j, &all[n], runs[run], err)
+		}
+	}
+	return all, j.scan(ctx, runs, workers, v)
+}
+
+func (w *sweep) visitor(j *jvm, all []found) visitor {
 	fast := j.layout.narrowOops && j.layout.narrowKlasses && !j.layout.coloured
-	err = j.scan(ctx, runs, workers, func(n int, s *scanner, o *object) (uint64, error) {
+	for n := range all {
+		all[n].due = never
+	}
+	return visitor{visit: func(n int, s *scanner, o *object) (uint64, error) {
 		f := &all[n]
 		if last := len(f.starts) - 1; last < 0 || o.address < f.starts[last] || o.address >= f.starts[last]+startsApart {
 			f.starts = append(f.starts, o.address)
+		}
+		if o.address >= f.due {
+			if from := o.address - s.at; from+sampleSize <= uint64(len(s.block)) {
+				w.keep.sample(s.j.layout, f, s.block[from:from+sampleSize], o.address, o.class, o.size)
+			}
 		}
 		if err := w.visit(s, o, f); err != nil {
 			return 0, err
@@ -120,8 +147,7 @@ func (w *sweep) run(ctx context.Context, j *jvm, runs []extent, workers int) (al
 			return w.blockReferences(s, next, f), nil
 		}
 		return w.block(s, next, f), nil
-	})
-	return all, err
+	}}
 }
 
 // visit looks at one object, whatever its class and the layout.
@@ -152,19 +178,25 @@ func (w *sweep) block(s *scanner, at uint64, f *found) uint64 {
 		return at
 	}
 	p := int(at - s.at)
-	objects := int64(0)
+	due := len(b)
+	if f.due < s.at+uint64(len(b)) {
+		due = int(max(f.due, s.at) - s.at)
+	}
 	for {
 		sh, size := w.plain(s.j.layout, b, p)
 		if size == 0 {
 			break
 		}
-		objects++
+		if p >= due && p+sampleSize <= len(b) {
+			w.keep.sample(s.j.layout, f, b[p:p+sampleSize], s.at+uint64(p), sh.class, uint64(size))
+			due = p + int(w.keep.step)
+		}
+		f.objects++
 		if sh.wanted {
 			f.hits = append(f.hits, hit{from: s.at + uint64(p), id: sh.class.id})
 		}
 		p += size
 	}
-	f.objects += objects
 	return s.at + uint64(p)
 }
 
