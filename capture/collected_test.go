@@ -1,0 +1,158 @@
+package capture_test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/leakscope/leakscope/capture"
+	"github.com/leakscope/leakscope/internal/scenario"
+	"github.com/leakscope/leakscope/snapshot"
+)
+
+// churner is a program that TestCollectedOften captures: how much of its heap is
+// old, and how fast it makes objects that become old and that do not.
+type churner struct {
+	old, maxHeap, young string // megabytes
+	promoted, dying     string // megabytes a second
+	captures            int
+	budget              time.Duration
+}
+
+// start starts it and waits until its heap is full.
+func (c churner) start(t *testing.T, jdk scenario.JDK, classes, collector string) (pid int) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(jdk.Home, "bin", "java"), "-Xmx"+c.maxHeap+"m", "-Xms"+c.maxHeap+"m", "-Xmn"+c.young+"m",
+		"-XX:MaxTenuringThreshold=1", "-XX:+Use"+collector+"GC", "-cp", classes, "Churner", c.old, c.promoted, c.dying)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Wait()
+	})
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "READY\n" {
+		t.Fatal(line, err)
+	}
+	return cmd.Process.Pid
+}
+
+// leftOpen takes of what a capture says is held what it left open, and says so:
+// that is no claim. How many these were is returned beside.
+func leftOpen(want, got []string) (held []string, open int) {
+	place := func(row string) string { return strings.Join(strings.Fields(row)[:3], " ") }
+	byPlace := map[string]string{}
+	for _, row := range want {
+		byPlace[place(row)] = row
+	}
+	for _, row := range got {
+		if strings.Contains(row, " "+string(snapshot.FateUnattributed)) {
+			open++
+			if row = byPlace[place(row)]; row == "" {
+				continue // garbage
+			}
+		}
+		held = append(held, row)
+	}
+	slices.Sort(held)
+	return held, open
+}
+
+// TestCollectedOften captures a program whose young generation is so small that
+// collections come more often than its heap can be scanned: the old objects are
+// scanned before. They change too: some are promoted, others are dropped and
+// reclaimed, and what holds off-heap memory moves with them. A reading that is
+// accepted is the one of a heap dump, to the byte. LEAKSCOPE_CAPTURES asks for a
+// large heap, and says how many captures to take.
+func TestCollectedOften(t *testing.T) {
+	c := churner{old: "150", maxHeap: "320", young: "24", promoted: "20", dying: "150", captures: 3, budget: 5 * time.Second}
+	jdks := scenario.JDKs(t)
+	if os.Getenv("LEAKSCOPE_CAPTURES") != "" {
+		c = churner{old: "1200", maxHeap: "2048", young: "128", promoted: "40", dying: "400", captures: many(t, 0)}
+	} else if os.Getenv("LEAKSCOPE_TEST_JDKS") == "" {
+		jdks = []scenario.JDK{scenario.Required(t)}
+	}
+	classes := t.TempDir()
+	javac := filepath.Join(scenario.Required(t).Home, "bin", "javac")
+	if out, err := exec.Command(javac, "-encoding", "UTF-8", "--release", "8", "-Xlint:-options", "-d", classes, "testdata/Churner.java").CombinedOutput(); err != nil {
+		t.Fatalf("javac: %v: %s", err, out)
+	}
+	if err := os.Chmod(classes, 0o755); err != nil { // #nosec: the JVM may run as somebody else
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	for _, jdk := range jdks {
+		for _, collector := range []string{"G1", "Serial", "Parallel"} {
+			t.Run(jdk.String()+"/"+collector, func(t *testing.T) {
+				pid := c.start(t, jdk, classes, collector)
+				dumped := run(t, capture.Options{PID: pid, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
+				if dumped.Heap == nil {
+					t.Fatal("no heap dump: ", sourceOf(t, dumped, snapshot.SourceHeapDump).Reason)
+				}
+				want := holdings(dumped.Heap)
+				begun, collections := time.Now(), dumped.JVM.Collections.Or(0)
+				var tries, settled, left []int
+				var seconds []float64
+				reasons := map[string]int{}
+				for i := range c.captures {
+					s := run(t, capture.Options{PID: pid, Budget: c.budget})
+					source := sourceOf(t, s, snapshot.SourceVMStructs)
+					for key, text := range source.Detail {
+						if reason, ok := strings.CutPrefix(key, "rejected: "); ok {
+							n, _ := strconv.Atoi(text)
+							reasons[reason] += n
+						}
+					}
+					if s.JVM != nil {
+						collections = max(collections, s.JVM.Collections.Or(0))
+					}
+					if s.Heap == nil {
+						t.Logf("capture %d: %s", i, source.Reason)
+						continue
+					}
+					n, err := strconv.Atoi(source.Detail["tries"])
+					if err != nil {
+						t.Fatalf("tries: %v in %+v", err, source)
+					}
+					tries, seconds = append(tries, n), append(seconds, source.DurationSeconds)
+					if bytes, ok := strings.CutSuffix(source.Detail["settled"], " bytes"); ok {
+						n, _ := strconv.Atoi(bytes)
+						settled = append(settled, n>>20)
+					}
+					held, open := leftOpen(want, holdings(s.Heap))
+					left = append(left, open)
+					if d := differences(want, held); len(d) > 0 {
+						t.Errorf("capture %d was accepted after %d tries and is wrong (%s scanned before):\n%s\n%q", i, n, source.Detail["settled"], strings.Join(d, "\n"), s.Heap.Warnings)
+					}
+				}
+				perSecond := float64(collections-dumped.JVM.Collections.Or(0)) / time.Since(begun).Seconds()
+				t.Logf("%d of %d accepted, tries %v, MiB scanned before %v, left open %v, rejected %v", len(tries), c.captures, tries, settled, left, reasons)
+				if len(tries) == 0 {
+					t.Error("nothing was accepted")
+					return
+				}
+				if open := median(left); open > len(want)/20 {
+					t.Errorf("%d allocations of %d are left open", open, len(want))
+				}
+				fmt.Fprintf(&table, "| %s | %s | %.1f | %d of %d | %d | %d | %d | %d | %.1f s |\n", collector, jdk, perSecond, len(tries), c.captures,
+					len(settled), median(tries), slices.Max(tries), slices.Max(left), median(seconds))
+			})
+		}
+	}
+	t.Logf("\n%s", &table)
+}

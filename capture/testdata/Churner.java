@@ -1,0 +1,157 @@
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.nio.ByteBuffer;
+import java.nio.channels.SelectionKey;
+import java.nio.channels.Selector;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicLong;
+
+/**
+ * A server whose old objects change all the time: it makes new ones, which are promoted, and drops as many, which are
+ * reclaimed. What it holds off the heap stays the same, but the objects that hold it lie among the others and move with
+ * them. Arguments: megabytes of old objects, megabytes a second of new ones, megabytes a second that die young.
+ */
+public final class Churner {
+    static final class Session {
+        final List<ByteBuffer> pending = new ArrayList<ByteBuffer>();
+    }
+
+    static final class Node {
+        final Node next;
+        final Object payload;
+        long number;
+
+        Node(Node next, Object payload, long number) {
+            this.next = next;
+            this.payload = payload;
+            this.number = number;
+        }
+    }
+
+    static final int CHUNK = 64 << 10;
+    static final Map<String, ByteBuffer> KEPT = new HashMap<String, ByteBuffer>();
+    static final Map<SocketChannel, ByteBuffer> BY_CHANNEL = new HashMap<SocketChannel, ByteBuffer>();
+    static Node[] ring;
+    static Selector selector;
+    static long random = 42;
+    static long number;
+    static volatile Object young;
+
+    static int next(int bound) {
+        random = random * 6364136223846793005L + 1442695040888963407L;
+        return (int) ((random >>> 33) % bound);
+    }
+
+    /** About as many bytes as CHUNK, of all that a scan looks for and that is no allocation, and of what it does not. */
+    static Node chunk(ByteBuffer of) {
+        Node last = null;
+        for (int size = 0; size < CHUNK; ) {
+            Object payload;
+            int kind = next(1024);
+            if (kind == 0) {
+                payload = of.duplicate();
+                size += 64;
+            } else if (kind == 1) {
+                payload = new AtomicLong(number);
+                size += 24;
+            } else if (kind == 2) {
+                payload = new InetSocketAddress("localhost".length() + next(1000));
+                size += 64;
+            } else {
+                byte[] bytes = new byte[next(200)];
+                for (int i = 0; i < bytes.length; i += 8) {
+                    bytes[i] = (byte) next(256);
+                }
+                payload = bytes;
+                size += 16 + bytes.length;
+            }
+            last = new Node(last, payload, number++);
+            size += 32;
+        }
+        return last;
+    }
+
+    public static void main(String[] args) throws Exception {
+        ring = new Node[(Integer.parseInt(args[0]) << 20) / CHUNK];
+        long perSecond = Long.parseLong(args[1]) << 20;
+        long dying = Long.parseLong(args[2]) << 20;
+        ServerSocketChannel server = ServerSocketChannel.open();
+        server.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 200);
+        selector = Selector.open();
+        ByteBuffer shared = ByteBuffer.allocateDirect(12_345);
+        KEPT.put("shared", shared);
+        SocketChannel[] clients = new SocketChannel[100];
+        // What is held is made while the ring is filled, and lies all over it.
+        for (int i = 0; i < ring.length; i++) {
+            ring[i] = chunk(shared);
+            if (i % 16 == 0) {
+                KEPT.put("kept " + i, ByteBuffer.allocateDirect(1000 + i % 997));
+            }
+            int step = Math.max(ring.length / clients.length, 1);
+            if (i % step == 0 && i / step < clients.length) {
+                SocketChannel client = SocketChannel.open(server.getLocalAddress());
+                SocketChannel accepted = server.accept();
+                accepted.configureBlocking(false);
+                Session session = new Session();
+                for (int n = 0; n < 4; n++) {
+                    session.pending.add(ByteBuffer.allocateDirect(2000 + i % 991));
+                    ring[next(i + 1)] = chunk(shared);
+                }
+                accepted.register(selector, SelectionKey.OP_READ, session);
+                clients[i / step] = client;
+                if (i / step % 10 == 0) {
+                    BY_CHANNEL.put(client, ByteBuffer.allocateDirect(7000));
+                    client.close();
+                }
+            }
+        }
+        Thread churn = new Thread("churn") {
+            @Override
+            public void run() {
+                churn(perSecond, dying, KEPT.get("shared"));
+            }
+        };
+        churn.setDaemon(true);
+        churn.start();
+        Thread.sleep(1000);
+        System.out.println("READY");
+        new BufferedReader(new InputStreamReader(System.in)).readLine();
+        System.out.println(selector.keys().size() + clients.length); // still there
+    }
+
+    static void churn(long perSecond, long dying, ByteBuffer shared) {
+        long start = System.nanoTime();
+        long made = 0;
+        long died = 0;
+        for (;;) {
+            double seconds = (System.nanoTime() - start) / 1e9;
+            boolean idle = true;
+            if (made < perSecond * seconds) {
+                ring[next(ring.length)] = chunk(shared);
+                made += CHUNK;
+                idle = false;
+                Node touched = ring[next(ring.length)]; // and some old ones are written to
+                touched.number++;
+            }
+            for (int i = 0; i < 16 && died < dying * seconds; i++) {
+                young = new byte[4000];
+                died += 4016;
+                idle = false;
+            }
+            if (idle) {
+                try {
+                    Thread.sleep(1);
+                } catch (InterruptedException e) {
+                    return;
+                }
+            }
+        }
+    }
+}
