@@ -492,13 +492,10 @@ func (w *walk) noteUnknown() {
 		return
 	}
 	buffers, bytes := 0, int64(0)
-	for _, a := range w.anchors {
-		if a.node == None {
-			continue
-		}
-		if _, known := w.reachable(a.node); !known {
+	for i := range w.allocations {
+		if a := &w.allocations[i]; a.Fate == FateUnattributed {
 			buffers++
-			bytes += a.bytes
+			bytes += a.Bytes
 		}
 	}
 	if buffers > 0 {
