@@ -147,11 +147,14 @@ func (w *sweep) pass(s *scanner, b []byte, p int) (next int, objects int64) {
 func (w *sweep) meets(filter *[filterWords]uint64, to *reach, l *layout, run []byte) bool {
 	for ; len(run) >= 4; run = run[4:] {
 		raw := binary.LittleEndian.Uint32(run)
+		if raw == 0 {
+			continue
+		}
 		if to != nil {
 			to.add(l, raw)
 		}
 		h := raw * 0x9e3779b1 >> (32 - filterBits)
-		if atomic.LoadUint64(&filter[h/64&(filterWords-1)])>>(h&63)&1 != 0 && raw != 0 && w.members.has(l.decode(uint64(raw))) {
+		if atomic.LoadUint64(&filter[h/64&(filterWords-1)])>>(h&63)&1 != 0 && w.members.has(l.decode(uint64(raw))) {
 			return true
 		}
 	}
