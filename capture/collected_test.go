@@ -78,11 +78,12 @@ func leftOpen(want, got []string) (held []string, open int) {
 // scanned before. They change too: some are promoted, others are dropped and
 // reclaimed, and what holds off-heap memory moves with them. A reading that is
 // accepted is the one of a heap dump, to the byte. LEAKSCOPE_CAPTURES asks for a
-// large heap, and says how many captures to take.
+// large heap and all collectors, and says how many captures to take.
 func TestCollectedOften(t *testing.T) {
 	c := churner{old: "150", maxHeap: "320", young: "24", promoted: "5", dying: "30", captures: 2, budget: 5 * time.Second}
-	jdks := scenario.JDKs(t)
+	jdks, collectors := scenario.JDKs(t), []string{"G1"}
 	if os.Getenv("LEAKSCOPE_CAPTURES") != "" {
+		collectors = []string{"G1", "Serial", "Parallel"}
 		c = churner{old: "1200", maxHeap: "2048", young: "128", promoted: "40", dying: "400", captures: many(t, 0)}
 	} else if os.Getenv("LEAKSCOPE_TEST_JDKS") == "" {
 		jdks = []scenario.JDK{scenario.Required(t)}
@@ -97,7 +98,7 @@ func TestCollectedOften(t *testing.T) {
 	}
 	var table strings.Builder
 	for _, jdk := range jdks {
-		for _, collector := range []string{"G1", "Serial", "Parallel"} {
+		for _, collector := range collectors {
 			t.Run(jdk.String()+"/"+collector, func(t *testing.T) {
 				pid := c.start(t, jdk, classes, collector)
 				dumped := run(t, capture.Options{PID: pid, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
