@@ -126,6 +126,9 @@ func (w *walk) readAllocations() error {
 	if err := w.readBuffers(); err != nil {
 		return err
 	}
+	if err := w.readImages(); err != nil {
+		return err
+	}
 	if err := w.readForeign(); err != nil {
 		return err
 	}

@@ -56,6 +56,7 @@ type walk struct {
 	chunks   []chunkState
 	chunkAt  map[Node]int32
 	memories map[Node]bool // buffers that are the memory of a chunk
+	images   map[Node]bool // buffers that are the JVM's module image
 
 	thunkBytes   int64 // that deallocators have still to free
 	foreignBytes int64 // that arenas have still to free

@@ -352,6 +352,21 @@ func (f *freeing) own(buffers []Allocation, cleaners []Node, addresses []uint64,
 	return nil
 }
 
+// readImages finds the buffers that are the JVM's module image, whoever else
+// refers to them: what is read of it is a view of them, and a program may keep one.
+func (w *walk) readImages() error {
+	w.images = map[Node]bool{}
+	buffers, _, err := w.refs(w.objects[roleImage], "memoryMap")
+	for depth := 0; err == nil && depth < 3 && len(buffers) > 0; depth++ {
+		buffers = slices.DeleteFunc(buffers, func(n Node) bool { return n == None || w.images[n] })
+		for _, n := range buffers {
+			w.images[n] = true
+		}
+		buffers, _, err = w.refs(buffers, "att")
+	}
+	return err
+}
+
 // addBare adds buffers without a Cleaner, but those that lie within another
 // allocation or a chunk: they are views made outside the JDK's own API.
 func (w *walk) addBare(bare []Allocation) {

@@ -37,6 +37,11 @@ func (w *walk) judge(n Node, row *Allocation) {
 		row.Fate = FateUnreachable
 		return
 	}
+	if w.images[n] {
+		row.Fate = FateRuntime
+		row.Holder = w.paths.holderFromRoot(w, n)
+		return
+	}
 	if w.connWay.met(n) && w.owners.of[n] != noOwner {
 		set := w.owners.of[n]
 		members := w.owners.members(set)

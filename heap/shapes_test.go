@@ -132,3 +132,24 @@ func TestAlignedChunk(t *testing.T) {
 		t.Errorf("%+v", r.Allocations)
 	}
 }
+
+// TestModuleImage has a program keep a view of the JVM's module image: the way
+// from the roots through it is the shorter one, and the image is the JVM's own all
+// the same.
+func TestModuleImage(t *testing.T) {
+	b := newBuilder()
+	b.class("jdk.internal.jimage.BasicImageReader", "java.lang.Object", "memoryMap")
+	b.class("jdk.internal.jimage.ImageReader$SharedImageReader", "jdk.internal.jimage.BasicImageReader", "other")
+	image := b.object("java.nio.DirectByteBuffer", map[string]uint64{"address": 0x1000000, "capacity": 1 << 27})
+	view := func() uint64 {
+		return b.object("java.nio.DirectByteBuffer", map[string]uint64{"address": 0x1000000, "capacity": 1 << 27, "att": image})
+	}
+	reader := b.object("jdk.internal.jimage.ImageReader$SharedImageReader", map[string]uint64{"memoryMap": view()})
+	b.static("app.Registry", "reader", b.object("app.Node", map[string]uint64{"a": b.object("app.Node", map[string]uint64{"a": reader})}))
+	b.static("app.Registry", "view", view())
+	b.static("app.Registry", "own", b.buffer(0x90000000, 500))
+	r := b.read(t)
+	if len(r.Allocations) != 2 || r.Allocations[0].Fate != FateRuntime || r.Allocations[0].Bytes != 1<<27 || r.Allocations[1].Fate != FateApplication {
+		t.Errorf("%+v", r.Allocations)
+	}
+}

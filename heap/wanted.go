@@ -39,6 +39,7 @@ const (
 	roleCounter            // the value of a counter that a class keeps
 	roleEvidence           // read as evidence of a cause
 	roleThread             // a thread, for what it caches
+	roleImage              // a reader of the JVM's module image
 
 	roles // how many there are
 )
@@ -56,6 +57,8 @@ var wantedClasses = []wanted{
 	{"sun.misc.Cleaner", roleCleaner, []string{"thunk", "next"}},
 	{"java.nio.BufferCleaner$PhantomCleaner", roleCleaner, []string{"action", "node"}},
 	{"jdk.internal.foreign.MemorySessionImpl$ResourceList$ResourceCleanup", roleCleanup, []string{"*"}},
+
+	{"jdk.internal.jimage.BasicImageReader", roleImage, []string{"memoryMap"}},
 
 	{"java.lang.Thread", roleThread, []string{"eetop", "name"}},
 	{"java.util.concurrent.atomic.AtomicLong", roleCounter, []string{"value"}},
