@@ -1,6 +1,7 @@
 package vmstructs
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/leakscope/leakscope/heap"
@@ -94,6 +95,10 @@ func (g *graph) reference(n heap.Node, name string) (heap.Node, error) {
 	return heap.Node(v[0]), nil
 }
 
+// errBroken says that a list leads to what is no object: ZGC moves objects and
+// mends the references to them when the program next uses these.
+var errBroken = errors.New("the list of Cleaners is broken off where objects have moved")
+
 func (g *graph) cleanersFrom(c heap.ClassID) ([]Buffer, error) {
 	first, typ, ok := g.Static(c, "first")
 	if !ok || typ != heap.Object {
@@ -121,7 +126,10 @@ func (g *graph) cleanersFrom(c heap.ClassID) ([]Buffer, error) {
 				out = append(out, b)
 			}
 		}
-		if !ok[0] || heap.Node(v[0]) == n {
+		if !ok[0] {
+			return nil, errBroken
+		}
+		if heap.Node(v[0]) == n {
 			break
 		}
 		n = heap.Node(v[0])

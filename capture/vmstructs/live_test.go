@@ -151,8 +151,11 @@ func TestLayouts(t *testing.T) {
 			if i < 0 || reading.Counters[i].Value < 394_000 {
 				t.Errorf("counters %+v", reading.Counters)
 			}
-			if len(reading.Cleaners) < 100 {
-				t.Errorf("%d buffers with a Cleaner", len(reading.Cleaners))
+			// Without generations a reference may lead to where an object was; with
+			// them its colour says so.
+			moves := errors.Is(err, errBroken) || jdk.Feature == 21 && len(reading.Cleaners) == 0
+			if len(reading.Cleaners) < 100 && !moves {
+				t.Errorf("%d buffers with a Cleaner: %v", len(reading.Cleaners), err)
 			}
 		})
 	}

@@ -271,10 +271,32 @@ func (p *process) readAbsent(address uint64, into []byte) error {
 	case now&swapped != 0:
 		return fmt.Errorf("0x%x: %w", address, ErrNotResident)
 	case strings.HasPrefix(m.path, "/"):
+		if at, ok := p.elsewhere(m, address); ok {
+			v := unix.Iovec{Base: &into[0]}
+			v.SetLen(len(into))
+			return p.readVector([]unix.Iovec{v}, []unix.RemoteIovec{{Base: uintptr(at), Len: len(into)}})
+		}
 		return p.readFile(m, address, into)
 	}
 	clear(into)
 	return nil
+}
+
+// elsewhere returns another place where the target has mapped the same part of a
+// file, and where it is present: ZGC without generations has its heap at three
+// places, and touches what it reads at one of them.
+func (p *process) elsewhere(m mapping, address uint64) (uint64, bool) {
+	at := address - m.start + m.offset
+	for _, other := range p.mappings {
+		if other.inode != m.inode || other.path != m.path || other.start == m.start || at < other.offset || at-other.offset >= other.end-other.start {
+			continue
+		}
+		place := other.start + at - other.offset
+		if here, err := p.present(place, 1); err == nil && here {
+			return place, true
+		}
+	}
+	return 0, false
 }
 
 // readFile reads what the target has mapped and never touched.
