@@ -1,14 +1,11 @@
 package capture_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -34,17 +31,13 @@ func BenchmarkStreamedDump(b *testing.B) {
 			b.Fatalf("LEAKSCOPE_BENCH_HEAP=%s: want MB", text)
 		}
 	}
-	classes := b.TempDir()
-	javac := filepath.Join(scenario.Required(b).Home, "bin", "javac")
-	if out, err := exec.Command(javac, "-encoding", "UTF-8", "-nowarn", "-d", classes, "../testdata/heapgen/HeapGen.java").CombinedOutput(); err != nil {
-		b.Fatalf("javac: %v: %s", err, out)
-	}
+	classes := compiled(b, "../testdata/heapgen/HeapGen.java", "17")
 	jdks := slices.DeleteFunc(scenario.JDKs(b), func(j scenario.JDK) bool {
 		return j.Feature < 17 // HeapGen is written for 17, and before it nothing is streamed
 	})
 	pids := map[int]int{}
 	for _, jdk := range jdks {
-		pids[jdk.Feature] = generated(b, jdk, classes, size)
+		pids[jdk.Feature] = launch(b, jdk, fmt.Sprintf("-Xmx%dm", size*3+512), "-cp", classes, "HeapGen", "-", "plain", strconv.Itoa(size))
 	}
 	giveWay(b)
 	for _, jdk := range jdks {
@@ -126,29 +119,4 @@ func throwAway(_ context.Context, s hotspot.DumpStream) error {
 	}
 	group.Wait()
 	return errors.Join(errs...)
-}
-
-// generated starts a JVM with a heap whose dump has so many MB.
-func generated(b *testing.B, jdk scenario.JDK, classes string, size int) (pid int) {
-	b.Helper()
-	cmd := exec.Command(filepath.Join(jdk.Home, "bin", "java"), fmt.Sprintf("-Xmx%dm", size*3+512), "-cp", classes, "HeapGen", "-", "plain", strconv.Itoa(size))
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		_ = stdin.Close()
-		_ = cmd.Wait()
-	})
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
-		b.Fatal(line, err)
-	}
-	return cmd.Process.Pid
 }

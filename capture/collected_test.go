@@ -1,11 +1,8 @@
 package capture_test
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,27 +26,8 @@ type churner struct {
 // start starts it and waits until its heap is full.
 func (c churner) start(t *testing.T, jdk scenario.JDK, classes, collector string) (pid int) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(jdk.Home, "bin", "java"), "-Xmx"+c.maxHeap+"m", "-Xms"+c.maxHeap+"m", "-Xmn"+c.young+"m",
+	return launch(t, jdk, "-Xmx"+c.maxHeap+"m", "-Xms"+c.maxHeap+"m", "-Xmn"+c.young+"m",
 		"-XX:MaxTenuringThreshold=1", "-XX:+Use"+collector+"GC", "-cp", classes, "Churner", c.old, c.promoted, c.dying)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = stdin.Close()
-		_ = cmd.Wait()
-	})
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "READY\n" {
-		t.Fatal(line, err)
-	}
-	return cmd.Process.Pid
 }
 
 // leftOpen takes of what a capture says is held what it left open, and says so:
@@ -88,14 +66,7 @@ func TestCollectedOften(t *testing.T) {
 	} else if os.Getenv("LEAKSCOPE_TEST_JDKS") == "" {
 		jdks = []scenario.JDK{scenario.Required(t)}
 	}
-	classes := t.TempDir()
-	javac := filepath.Join(scenario.Required(t).Home, "bin", "javac")
-	if out, err := exec.Command(javac, "-encoding", "UTF-8", "--release", "8", "-Xlint:-options", "-d", classes, "testdata/Churner.java").CombinedOutput(); err != nil {
-		t.Fatalf("javac: %v: %s", err, out)
-	}
-	if err := os.Chmod(classes, 0o755); err != nil { // #nosec: the JVM may run as somebody else
-		t.Fatal(err)
-	}
+	classes := compiled(t, "testdata/Churner.java", "8")
 	var table strings.Builder
 	for _, jdk := range jdks {
 		for _, collector := range collectors {

@@ -1,10 +1,7 @@
 package capture_test
 
 import (
-	"bufio"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -20,10 +17,7 @@ import (
 func TestMovers(t *testing.T) {
 	const connections, buffers = 40, 400
 	jdk := scenario.Required(t)
-	classes := t.TempDir()
-	if out, err := exec.Command(filepath.Join(jdk.Home, "bin", "javac"), "-encoding", "UTF-8", "-d", classes, "testdata/Movers.java").CombinedOutput(); err != nil {
-		t.Fatalf("javac: %v: %s", err, out)
-	}
+	classes := compiled(t, "testdata/Movers.java", "8")
 	for _, c := range []struct {
 		holders snapshot.Fate
 		rest    time.Duration
@@ -36,30 +30,12 @@ func TestMovers(t *testing.T) {
 		{snapshot.FateApplication, 0},
 	} {
 		t.Run(fmt.Sprintf("%s/%s", c.holders, c.rest), func(t *testing.T) {
-			cmd := exec.Command(filepath.Join(jdk.Home, "bin", "java"), "-Xmx128m", "-cp", classes, "Movers",
+			pid := launch(t, jdk, "-Xmx128m", "-cp", classes, "Movers",
 				fmt.Sprint(connections), fmt.Sprint(buffers), fmt.Sprint(c.rest.Nanoseconds()), fmt.Sprint(c.holders == snapshot.FateApplication))
-			stdin, err := cmd.StdinPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			stdout, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				_ = stdin.Close()
-				_ = cmd.Wait()
-			})
-			if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "READY\n" {
-				t.Fatal(line, err)
-			}
 			for _, pause := range []time.Duration{0, time.Minute} {
 				accepted := 0
-				for i := range many(t, 5) {
-					s := run(t, capture.Options{PID: cmd.Process.Pid, Budget: 2 * time.Second, MaxPause: pause})
+				for i := range many(t, 2) {
+					s := run(t, capture.Options{PID: pid, Budget: 2 * time.Second, MaxPause: pause})
 					if s.Heap == nil {
 						continue
 					}

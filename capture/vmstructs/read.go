@@ -282,6 +282,17 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	if err == nil {
 		_, result, err = j.readHeap(ctx, workers, runs, threads, nil, g, out)
 	}
+	var agreed *heap.Result
+	var agreeErr error
+	if err == nil {
+		var handed bool
+		if agreed, handed, agreeErr = agree(first, result); agreeErr == nil && handed && claimsGarbage(agreed) {
+			// Where objects change hands, two scans may both miss one.
+			if _, result, err = j.readHeap(ctx, workers, runs, threads, nil, g, out); err == nil {
+				agreed, _, agreeErr = agree(agreed, result)
+			}
+		}
+	}
 	j.since = nil
 	spacesErr := j.sameSpaces(spaces)
 	after, stateErr := j.state()
@@ -298,14 +309,14 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	if err := accept(result); err != nil {
 		return nil, err
 	}
-	if result, err = agree(first, result); err == nil && g.byHints {
+	if agreeErr == nil && g.byHints {
 		most := maxMoved
 		if late(ctx) {
 			most = maxOpen
 		}
-		err = tooOpen(result, most)
+		agreeErr = tooOpen(agreed, most)
 	}
-	return result, err
+	return agreed, agreeErr
 }
 
 // late tells that less than a third of the time is left.

@@ -3,6 +3,7 @@ package vmstructs
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/leakscope/leakscope/heap"
 )
@@ -29,8 +30,12 @@ type allocation struct {
 
 // agree takes the second of two walks, less what they do not agree on: those
 // allocations are unattributed. What only one of them met came up, or went,
-// between them.
-func agree(first, second *heap.Result) (*heap.Result, error) {
+// between them. handed tells that there were such.
+//
+// A word on a stack may be all that is found of an object on its way from one
+// holder to the next, twice in a row: where objects change hands, what a thread
+// holds is no claim either.
+func agree(first, second *heap.Result) (agreed *heap.Result, handed bool, err error) {
 	fates := make(map[allocation]heap.Fate, len(first.Allocations))
 	for _, a := range first.Allocations {
 		if !a.Remainder || a.Fate == heap.FateLost {
@@ -39,6 +44,12 @@ func agree(first, second *heap.Result) (*heap.Result, error) {
 	}
 	var moved, all int64
 	count := 0
+	var byThread []int
+	open := func(a *heap.Allocation) {
+		a.Fate, a.Holder, a.Connection, a.Sharers = heap.FateUnattributed, -1, -1, 0
+		moved += a.Bytes
+		count++
+	}
 	for i := range second.Allocations {
 		a := &second.Allocations[i]
 		if a.Fate == heap.FateRuntime {
@@ -48,24 +59,36 @@ func agree(first, second *heap.Result) (*heap.Result, error) {
 		if a.Remainder && a.Fate != heap.FateLost {
 			continue // what is free in a pool follows from what is not
 		}
+		if before, met := fates[identity(*a)]; met && before == a.Fate && a.Fate == heap.FateApplication && a.Holder >= 0 && second.Holders[a.Holder].Root == "thread" {
+			byThread = append(byThread, i)
+		}
 		fate, met := fates[identity(*a)]
 		// What was lost must have been as much before: it is a difference of sums,
 		// each of which can be of another moment.
 		if met && fate == a.Fate || !met && a.Fate != heap.FateLost {
 			continue
 		}
-		a.Fate, a.Holder, a.Connection, a.Sharers = heap.FateUnattributed, -1, -1, 0
-		moved += a.Bytes
-		count++
+		open(a)
 	}
-	switch {
-	case count == 0:
-		return second, nil
-	case float64(moved) > maxMoved*float64(all):
-		return nil, fmt.Errorf("%w: %d allocations", errHanded, count)
+	if count == 0 {
+		return second, false, nil
+	}
+	for _, i := range byThread {
+		open(&second.Allocations[i])
+	}
+	if float64(moved) > maxMoved*float64(all) {
+		return nil, true, fmt.Errorf("%w: %d allocations", errHanded, count)
 	}
 	second.Warnings = append(second.Warnings, fmt.Sprintf("%d allocations with %d bytes changed hands while the heap was read", count, moved))
-	return second, nil
+	return second, true, nil
+}
+
+// claimsGarbage tells that a result says of allocations that nothing refers to
+// them.
+func claimsGarbage(r *heap.Result) bool {
+	return slices.ContainsFunc(r.Allocations, func(a heap.Allocation) bool {
+		return a.Fate == heap.FateUnreachable || a.Fate == heap.FateLost
+	})
 }
 
 func identity(a heap.Allocation) allocation {
