@@ -172,6 +172,13 @@ func (p *process) read(spans []span) error {
 	return flush()
 }
 
+// readPresent reads what is present, by one call.
+func (p *process) readPresent(address uint64, into []byte) error {
+	v := unix.Iovec{Base: &into[0]}
+	v.SetLen(len(into))
+	return p.readVector([]unix.Iovec{v}, []unix.RemoteIovec{{Base: uintptr(address), Len: len(into)}})
+}
+
 func (p *process) readVector(local []unix.Iovec, remote []unix.RemoteIovec) error {
 	if len(local) == 0 {
 		return nil
@@ -224,9 +231,7 @@ func (p *process) readPages(s span) error {
 		if from == at {
 			return nil
 		}
-		v := unix.Iovec{Base: &s.into[from]}
-		v.SetLen(at - from)
-		return p.readVector([]unix.Iovec{v}, []unix.RemoteIovec{{Base: uintptr(s.address + uint64(from)), Len: at - from}})
+		return p.readPresent(s.address+uint64(from), s.into[from:at])
 	}
 	for at < len(s.into) {
 		address := s.address + uint64(at)
@@ -263,18 +268,14 @@ func (p *process) readAbsent(address uint64, into []byte) error {
 	m, ok := p.mapped(address)
 	switch {
 	case now&present != 0:
-		v := unix.Iovec{Base: &into[0]}
-		v.SetLen(len(into))
-		return p.readVector([]unix.Iovec{v}, []unix.RemoteIovec{{Base: uintptr(address), Len: len(into)}})
+		return p.readPresent(address, into)
 	case !ok || !m.readable:
 		return fmt.Errorf("0x%x: %w", address, unix.EFAULT)
 	case now&swapped != 0:
 		return fmt.Errorf("0x%x: %w", address, ErrNotResident)
 	case strings.HasPrefix(m.path, "/"):
 		if at, ok := p.elsewhere(m, address); ok {
-			v := unix.Iovec{Base: &into[0]}
-			v.SetLen(len(into))
-			return p.readVector([]unix.Iovec{v}, []unix.RemoteIovec{{Base: uintptr(at), Len: len(into)}})
+			return p.readPresent(at, into)
 		}
 		return p.readFile(m, address, into)
 	}

@@ -59,10 +59,10 @@ func agree(first, second *heap.Result) (agreed *heap.Result, handed bool, err er
 		if a.Remainder && a.Fate != heap.FateLost {
 			continue // what is free in a pool follows from what is not
 		}
-		if before, met := fates[identity(*a)]; met && before == a.Fate && a.Fate == heap.FateApplication && a.Holder >= 0 && second.Holders[a.Holder].Root == "thread" {
+		fate, met := fates[identity(*a)]
+		if met && fate == a.Fate && fate == heap.FateApplication && a.Holder >= 0 && second.Holders[a.Holder].Root == "thread" {
 			byThread = append(byThread, i)
 		}
-		fate, met := fates[identity(*a)]
 		// What was lost must have been as much before: it is a difference of sums,
 		// each of which can be of another moment.
 		if met && fate == a.Fate || !met && a.Fate != heap.FateLost {
