@@ -19,6 +19,7 @@ import (
 type churner struct {
 	old, maxHeap, young string // megabytes
 	promoted, dying     string // megabytes a second
+	reconnect           string // milliseconds between two new connections
 	captures            int
 	budget              time.Duration
 }
@@ -27,7 +28,7 @@ type churner struct {
 func (c churner) start(t *testing.T, jdk scenario.JDK, classes, collector string) (pid int) {
 	t.Helper()
 	return launch(t, jdk, "-Xmx"+c.maxHeap+"m", "-Xms"+c.maxHeap+"m", "-Xmn"+c.young+"m",
-		"-XX:MaxTenuringThreshold=1", "-XX:+Use"+collector+"GC", "-cp", classes, "Churner", c.old, c.promoted, c.dying)
+		"-XX:MaxTenuringThreshold=1", "-XX:+Use"+collector+"GC", "-cp", classes, "Churner", c.old, c.promoted, c.dying, c.reconnect)
 }
 
 // leftOpen takes of what a capture says is held what it left open, and says so:
@@ -51,6 +52,30 @@ func leftOpen(want, got []string) (held []string, open int) {
 	return held, open
 }
 
+// lasting leaves out of holdings what a Churner's clients hold that connect anew
+// all the time: other connections each time, but always one. It tells of how many
+// buffers a connection is said to hold, and fails the test where it is somebody else.
+func lasting(t *testing.T, h *snapshot.Heap) (rows []string, byConnection int) {
+	t.Helper()
+	for _, a := range h.Allocations {
+		if a.Bytes < 5000 || a.Bytes >= 5010 {
+			continue
+		}
+		switch a.Fate {
+		case snapshot.FateConnection:
+			byConnection++
+		case snapshot.FateUnattributed:
+		default:
+			t.Errorf("a buffer of %d bytes is held by the %s, and beside a connection", a.Bytes, a.Fate)
+		}
+	}
+	return slices.DeleteFunc(holdings(h), func(row string) bool {
+		fields := strings.Fields(row)
+		n, _ := strconv.Atoi(fields[1])
+		return strings.Contains(row, "127.0.0.2") || strings.Contains(row, "invalid AddrPort") || n >= 5000 && n < 5010
+	}), byConnection
+}
+
 // TestCollectedOften captures a program whose young generation is so small that
 // collections come more often than its heap can be scanned: the old objects are
 // scanned before. They change too: some are promoted, others are dropped and
@@ -58,11 +83,11 @@ func leftOpen(want, got []string) (held []string, open int) {
 // accepted is the one of a heap dump, to the byte. LEAKSCOPE_CAPTURES asks for a
 // large heap and all collectors, and says how many captures to take.
 func TestCollectedOften(t *testing.T) {
-	c := churner{old: "150", maxHeap: "320", young: "24", promoted: "5", dying: "30", captures: 2, budget: 5 * time.Second}
+	c := churner{old: "150", maxHeap: "320", young: "24", promoted: "5", dying: "30", reconnect: "100", captures: 2, budget: 5 * time.Second}
 	jdks, collectors := scenario.JDKs(t), []string{"G1"}
 	if os.Getenv("LEAKSCOPE_CAPTURES") != "" {
 		collectors = []string{"G1", "Serial", "Parallel"}
-		c = churner{old: "1200", maxHeap: "2048", young: "128", promoted: "40", dying: "400", captures: many(t, 0)}
+		c = churner{old: "1200", maxHeap: "2048", young: "128", promoted: "40", dying: "400", reconnect: "100", captures: many(t, 0)}
 	} else if os.Getenv("LEAKSCOPE_TEST_JDKS") == "" {
 		jdks = []scenario.JDK{scenario.Required(t)}
 	}
@@ -76,7 +101,11 @@ func TestCollectedOften(t *testing.T) {
 				if dumped.Heap == nil {
 					t.Fatal("no heap dump: ", sourceOf(t, dumped, snapshot.SourceHeapDump).Reason)
 				}
-				want := holdings(dumped.Heap)
+				want, byConnection := lasting(t, dumped.Heap)
+				if byConnection != 10 {
+					t.Fatalf("the dump says of %d buffers of 10 that a connection is beside", byConnection)
+				}
+				byConnection = 0
 				begun, collections := time.Now(), dumped.JVM.Collections.Or(0)
 				var tries, settled, left []int
 				var seconds []float64
@@ -106,14 +135,16 @@ func TestCollectedOften(t *testing.T) {
 						n, _ := strconv.Atoi(bytes)
 						settled = append(settled, n>>20)
 					}
-					held, open := leftOpen(want, holdings(s.Heap))
+					now, n10 := lasting(t, s.Heap)
+					byConnection += n10
+					held, open := leftOpen(want, now)
 					left = append(left, open)
 					if d := differences(want, held); len(d) > 0 {
 						t.Errorf("capture %d was accepted after %d tries and is wrong (%s scanned before):\n%s\n%q", i, n, source.Detail["settled"], strings.Join(d, "\n"), s.Heap.Warnings)
 					}
 				}
 				perSecond := float64(collections-dumped.JVM.Collections.Or(0)) / time.Since(begun).Seconds()
-				t.Logf("%d of %d accepted, tries %v, MiB scanned before %v, left open %v, rejected %v", len(tries), c.captures, tries, settled, left, reasons)
+				t.Logf("%d of %d accepted, tries %v, MiB scanned before %v, left open %v, rejected %v, %d of %d beside a connection that is new", len(tries), c.captures, tries, settled, left, reasons, byConnection, 10*len(tries))
 				if len(tries) == 0 {
 					if os.Getenv("LEAKSCOPE_CAPTURES") != "" { // else the race detector may be what takes the time
 						t.Error("nothing was accepted")

@@ -10,28 +10,32 @@ import (
 	"github.com/leakscope/leakscope/snapshot"
 )
 
-// TestMovers captures a program whose connections, or tables of the application
-// that only a look backward finds, hand buffers to each other
-// while they are read, though nothing is allocated or collected. Which of them
+// TestMovers captures a program whose connections, or sessions beside these, or
+// tables of the application that only a look backward finds, hand buffers to each
+// other while they are read, though nothing is allocated or collected. Which of them
 // holds a buffer changes from moment to moment; that one does never.
 func TestMovers(t *testing.T) {
 	const connections, buffers = 40, 400
 	jdk := scenario.Required(t)
 	classes := compiled(t, "testdata/Movers.java", "8")
 	for _, c := range []struct {
+		name    string
 		holders snapshot.Fate
 		rest    time.Duration
 	}{
-		{snapshot.FateConnection, time.Millisecond},
-		{snapshot.FateConnection, 50 * time.Microsecond},
-		{snapshot.FateConnection, 0},
-		{snapshot.FateApplication, time.Millisecond},
-		{snapshot.FateApplication, 50 * time.Microsecond},
-		{snapshot.FateApplication, 0},
+		{"connection", snapshot.FateConnection, time.Millisecond},
+		{"connection", snapshot.FateConnection, 50 * time.Microsecond},
+		{"connection", snapshot.FateConnection, 0},
+		{"beside", snapshot.FateConnection, time.Millisecond},
+		{"beside", snapshot.FateConnection, 50 * time.Microsecond},
+		{"beside", snapshot.FateConnection, 0},
+		{"application", snapshot.FateApplication, time.Millisecond},
+		{"application", snapshot.FateApplication, 50 * time.Microsecond},
+		{"application", snapshot.FateApplication, 0},
 	} {
-		t.Run(fmt.Sprintf("%s/%s", c.holders, c.rest), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s/%s", c.name, c.rest), func(t *testing.T) {
 			pid := launch(t, jdk, "-Xmx128m", "-cp", classes, "Movers",
-				fmt.Sprint(connections), fmt.Sprint(buffers), fmt.Sprint(c.rest.Nanoseconds()), fmt.Sprint(c.holders == snapshot.FateApplication))
+				fmt.Sprint(connections), fmt.Sprint(buffers), fmt.Sprint(c.rest.Nanoseconds()), c.name)
 			for _, pause := range []time.Duration{0, time.Minute} {
 				accepted := 0
 				for i := range many(t, 2) {

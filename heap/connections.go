@@ -10,6 +10,12 @@ import (
 // channel and the JDK channel inside it.
 func (w *walk) readConnections() error {
 	w.connAt = map[Node]int32{}
+	jdk := slices.Concat(w.objects[roleSocket], w.objects[roleServer])
+	slices.Sort(jdk)
+	isJDK := map[Node]bool{}
+	for _, n := range jdk {
+		isJDK[n] = true
+	}
 	// Netty channels, and the JDK channels they wrap.
 	channels := w.objects[roleChannel]
 	v, ok, err := w.columns(channels, "ch", "socket", "closeInitiated")
@@ -30,7 +36,9 @@ func (w *walk) readConnections() error {
 			if r := w.roleOf(Node(v[i*3])); r != roleSocket && r != roleServer {
 				continue // a datagram or other channel: no connection
 			}
-			o.inner = Node(v[i*3])
+			if o.inner = Node(v[i*3]); !isJDK[o.inner] {
+				continue // made since they were looked for
+			}
 			wrapped[o.inner] = true
 		} else if ok[i*3+1] && Node(v[i*3+1]) != None {
 			if strings.Contains(w.className(n), "Datagram") {
@@ -51,8 +59,6 @@ func (w *walk) readConnections() error {
 		c     Connection
 	}
 	var all []made
-	jdk := slices.Concat(w.objects[roleSocket], w.objects[roleServer])
-	slices.Sort(jdk)
 	inner, opened, err := w.readSockets(jdk)
 	if err != nil {
 		return err

@@ -24,6 +24,18 @@ type backward struct {
 	ends    []Node // what was met already where a search ended
 
 	open map[Node]bool // what may belong to a connection or not
+
+	forward []forward // nil before the first one
+}
+
+// leaveOpen marks what may belong to a connection or not.
+func (b *backward) leaveOpen(nodes []Node) {
+	if b.open == nil {
+		b.open = map[Node]bool{}
+	}
+	for _, n := range nodes {
+		b.open[n] = true
+	}
 }
 
 type backEdge struct {
@@ -65,12 +77,22 @@ func (w *walk) searchBackward() error {
 		return err
 	}
 	w.matters = matter
+	expect := func() {}
+	if g, ok := w.g.(interface{ ExpectReferrers(set []Node) }); ok {
+		expect = func() {
+			for _, of := range w.connNodes {
+				g.ExpectReferrers(of) // walkSiblings is to come
+			}
+		}
+	}
 	if g, ok := w.g.(recaller); ok {
 		if err := w.back.recall(w, g, w.inQuestion(matter)); err != nil {
 			return err
 		}
-		matter := w.inQuestion(matter)
-		if !slices.ContainsFunc(matter, func(n Node) bool { return !g.SoughtBefore(n) }) {
+		if g.Hurried() {
+			return w.searchHurried(g, matter, expect)
+		}
+		if matter := w.inQuestion(matter); len(unsought(g, matter)) == 0 {
 			return w.back.search(w, matter) // the search forward has not met these
 		}
 		defer func() { g.KeepWays(w.back.waysOf(w)) }()
@@ -78,12 +100,29 @@ func (w *walk) searchBackward() error {
 	if err := w.searchForward(matter); err != nil {
 		return err
 	}
-	if g, ok := w.g.(interface{ ExpectReferrers(set []Node) }); ok {
-		for _, of := range w.connNodes {
-			g.ExpectReferrers(of) // walkSiblings is to come
-		}
-	}
+	expect()
 	return w.back.search(w, w.inQuestion(matter))
+}
+
+// unsought returns the objects that no earlier walk has looked for backward.
+func unsought(g recaller, nodes []Node) []Node {
+	return slices.DeleteFunc(slices.Clone(nodes), g.SoughtBefore)
+}
+
+// searchHurried is searchBackward where there is no time: backward comes first, and
+// forward only where too much was left open before.
+func (w *walk) searchHurried(g recaller, matter []Node, expect func()) error {
+	defer func() { g.KeepWays(w.back.waysOf(w)) }()
+	matter = w.withoutIdle(matter)
+	open := unsought(g, w.inQuestion(matter))
+	if len(open) == 0 {
+		return nil
+	}
+	expect()
+	if err := w.back.search(w, open); err != nil {
+		return err
+	}
+	return w.searchForward(open)
 }
 
 // matter returns the objects whose reachability decides something: connections,
@@ -109,6 +148,23 @@ func (w *walk) matter() (nodes []Node, err error) {
 	return nodes, nil
 }
 
+// withoutIdle leaves out the connections that hold nothing: whether such a one is
+// garbage decides nothing else.
+func (w *walk) withoutIdle(matter []Node) []Node {
+	busy := map[int32]bool{}
+	for _, n := range matter {
+		if _, isConnection := w.connAt[n]; !isConnection && w.connWay.met(n) && w.owners.of[n] != noOwner {
+			for _, c := range w.owners.members(w.owners.of[n]) {
+				busy[c] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(matter), func(n Node) bool {
+		c, isConnection := w.connAt[n]
+		return isConnection && !busy[c]
+	})
+}
+
 // inQuestion returns those of the objects that matter that no reachable
 // connection holds, and the connections that are not known to be reachable.
 func (w *walk) inQuestion(matter []Node) (nodes []Node) {
@@ -124,68 +180,85 @@ const (
 	// forwardNodes and forwardLevels bound the search forward from each kind of
 	// root, forwardArray the arrays that it enters.
 	forwardNodes  = 1 << 17
-	forwardLeast  = 1 << 12
 	forwardLevels = 24
 	forwardArray  = 1 << 12
 	forwardPiece  = 64
 )
 
-// searchForward goes a bounded way from the roots: most of what holds off-heap
-// memory is near them, and what is met here takes no scan of the heap.
+// forward is a bounded search from the roots of one kind. It can go on where it
+// ended.
+type forward struct {
+	kind  RootKind
+	as    backState
+	roots []Node // nil once it has begun
+	level []Node // to go on at
+	depth int
+	met   int
+}
+
+// searchForward goes a bounded way from the roots, until nothing of what matters
+// is in question: most of what holds off-heap memory is near them, and what is met
+// here takes no scan of the heap.
 func (w *walk) searchForward(matter []Node) error {
 	if g, ok := w.g.(interface{ SkipArraysAbove(length int) }); ok {
 		g.SkipArraysAbove(forwardArray)
 		defer g.SkipArraysAbove(0)
 	}
-	var statics, threads, stacks []Node
+	if w.back.forward == nil {
+		w.back.forward = w.forwards()
+	}
+	for i := range w.back.forward {
+		if err := w.goForward(&w.back.forward[i], matter); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forwards are the searches there are, those that show best how something is held
+// first.
+func (w *walk) forwards() []forward {
+	all := []forward{{kind: RootStatic}, {kind: RootThread}, {kind: RootThread, as: byStack}}
 	for n := range w.mirrors {
-		statics = append(statics, n)
+		all[0].roots = append(all[0].roots, n)
 	}
 	for n := range w.back.roots {
 		_, isMirror := w.mirrors[n]
 		switch {
 		case isMirror:
 		case w.back.isRoot(w, n):
-			threads = append(threads, n)
+			all[1].roots = append(all[1].roots, n)
 		default:
-			stacks = append(stacks, n)
+			all[2].roots = append(all[2].roots, n)
 		}
 	}
-	if err := w.forwardFrom(statics, RootStatic, 0, matter); err != nil {
-		return err
-	}
-	if err := w.forwardFrom(threads, RootThread, 0, matter); err != nil {
-		return err
-	}
-	return w.forwardFrom(stacks, RootThread, byStack, matter)
+	return all
 }
 
-// forwardFrom searches from roots of one kind, and marks what it meets.
-func (w *walk) forwardFrom(roots []Node, kind RootKind, as backState, matter []Node) error {
-	slices.Sort(roots)
+// goForward searches, and marks what it meets.
+func (w *walk) goForward(f *forward, matter []Node) error {
 	w.rootWay.grow(w.g.Len())
 	w.back.grow(w.g.Len())
-	level := roots[:0]
-	for _, n := range roots {
+	slices.Sort(f.roots)
+	for _, n := range f.roots {
 		if !w.rootWay.met(n) {
 			w.rootWay.meet(n, n, Element)
-			w.paths.rootKind[n] = kind
-			w.back.state[n] |= as
-			level = append(level, n)
+			w.paths.rootKind[n] = f.kind
+			w.back.state[n] |= f.as
+			f.level = append(f.level, n)
 		}
 	}
+	f.roots = nil
 	most := forwardNodes
 	if g, ok := w.g.(interface{ ForwardNodes() int }); ok {
-		most = max(forwardLeast, min(g.ForwardNodes(), most))
+		most = min(g.ForwardNodes(), most)
 	}
 	leads := map[ClassID]bool{}
-	met := 0
-	var next []Node
-	for depth := 0; depth < forwardLevels; depth++ {
+	for ; len(f.level) > 0 && f.depth < forwardLevels; f.depth++ {
 		if matter = w.inQuestion(matter); len(matter) == 0 {
-			break
+			return nil
 		}
-		next = next[:0]
+		var next []Node
 		visit := func(from Node, field int32, to Node) {
 			w.rootWay.grow(w.g.Len())
 			w.back.grow(w.g.Len())
@@ -193,8 +266,8 @@ func (w *walk) forwardFrom(roots []Node, kind RootKind, as backState, matter []N
 				return
 			}
 			w.rootWay.meet(to, from, field)
-			w.back.state[to] |= as
-			met++
+			w.back.state[to] |= f.as
+			f.met++
 			c := w.g.Class(to)
 			lead, ok := leads[c]
 			if !ok {
@@ -206,17 +279,18 @@ func (w *walk) forwardFrom(roots []Node, kind RootKind, as backState, matter []N
 			}
 		}
 		// In small pieces: a few arrays can lead to millions of objects.
-		for len(level) > 0 && met < most {
+		for level := f.level; len(level) > 0; {
+			if f.met >= most {
+				f.level = nil
+				return nil
+			}
 			n := min(len(level), forwardPiece)
 			if err := w.g.References(level[:n], visit); err != nil {
 				return err
 			}
 			level = level[n:]
 		}
-		if len(next) == 0 || met >= most {
-			break
-		}
-		level = slices.Clone(next)
+		f.level = next
 	}
 	return nil
 }
@@ -347,6 +421,13 @@ type recaller interface {
 	// SoughtBefore tells whether an earlier walk took a scan to find what refers
 	// to an object: no search forward had met it.
 	SoughtBefore(n Node) bool
+	// ConnectionReferrers is Referrers for what stands for connections. all is
+	// false where there may be more than it has yielded; those that are unsure may
+	// refer to others than it was asked for.
+	ConnectionReferrers(set []Node, yield func(from Node, field int32, to Node)) (unsure []Node, all bool, err error)
+	// Hurried tells that there is no time for a scan of the whole heap: what is
+	// garbage is not told then.
+	Hurried() bool
 	// KeepWays has the graph keep how a search forward met these objects.
 	KeepWays(nodes []Node)
 }
@@ -488,19 +569,29 @@ func (b *backward) giveUp(level []Node) {
 // noteUnknown says how much is left open because the graph did not find all
 // referrers.
 func (w *walk) noteUnknown() {
-	if !w.back.partial {
-		return
+	var garbage, shared struct {
+		buffers int
+		bytes   int64
 	}
-	buffers, bytes := 0, int64(0)
 	for i := range w.allocations {
-		if a := &w.allocations[i]; a.Fate == FateUnattributed {
-			buffers++
-			bytes += a.Bytes
+		a := &w.allocations[i]
+		if a.Fate != FateUnattributed {
+			continue
 		}
+		of := &garbage
+		if a.Holder >= 0 {
+			of = &shared
+		}
+		of.buffers++
+		of.bytes += a.Bytes
 	}
-	if buffers > 0 {
+	if garbage.buffers > 0 && w.back.partial {
 		w.warnings = append(w.warnings, fmt.Sprintf(
-			"%d buffers with %d bytes may be garbage: there was no time to look at all that may refer to them", buffers, bytes))
+			"%d buffers with %d bytes may be garbage: there was no time to look at all that may refer to them", garbage.buffers, garbage.bytes))
+	}
+	if shared.buffers > 0 {
+		w.warnings = append(w.warnings, fmt.Sprintf(
+			"%d buffers with %d bytes are held, but maybe beside a connection: there was no time to look at all that may refer to connections", shared.buffers, shared.bytes))
 	}
 }
 
@@ -522,87 +613,4 @@ func (w *walk) noteStacks() {
 		w.warnings = append(w.warnings, fmt.Sprintf(
 			"%d buffers with %d bytes are held by words on the stacks of threads alone; some of these may be left over", buffers, bytes))
 	}
-}
-
-// beside is a reference to a connection from something that holds an allocation.
-type beside struct{ from, to Node }
-
-// besideConnections finds what holds allocations which no connection holds and
-// refers to a connection: on the way from the root to each, as far up as
-// siblings are looked for. Where no such way is known all is false.
-func (w *walk) besideConnections(nodes []Node) (found []beside, all bool, err error) {
-	seen := map[Node]bool{}
-	var holders []Node
-	all = true
-	for _, n := range nodes {
-		if !w.rootWay.met(n) {
-			all = false
-			continue
-		}
-		for range siblingDepth + 1 {
-			from := w.rootWay.from[n]
-			if from == n || seen[from] {
-				break
-			}
-			seen[from] = true
-			holders = append(holders, from)
-			n = from
-		}
-	}
-	slices.Sort(holders)
-	err = w.g.References(holders, func(from Node, _ int32, to Node) {
-		if _, isConnection := w.connAt[to]; isConnection {
-			found = append(found, beside{from, to})
-		}
-	})
-	return found, all, err
-}
-
-// ownersAgain finds out again, of objects that refer to connections, which
-// refer to one alone: not all of their references were found.
-func (w *walk) ownersAgain(owner map[Node]int32, order []Node) error {
-	now := map[Node]int32{}
-	nodes := slices.Clone(order)
-	slices.Sort(nodes)
-	err := w.g.References(nodes, func(from Node, _ int32, to Node) {
-		c, ok := w.connAt[to]
-		switch before, met := now[from]; {
-		case !ok || w.connections[c].Listening:
-		case !met:
-			now[from] = c
-		case before != c:
-			now[from] = noOwner
-		}
-	})
-	for _, n := range order {
-		c, ok := now[n]
-		if !ok {
-			c = noOwner // it does not refer to one any more
-		}
-		owner[n] = c
-	}
-	return err
-}
-
-// leaveOpen marks what could belong to connections by holders of which it is
-// not known whether they are garbage.
-func (w *walk) leaveOpen(holders []Node) error {
-	w.back.open = map[Node]bool{}
-	level := slices.Clone(holders)
-	for depth := 0; depth < siblingDepth && len(level) > 0 && len(w.back.open) < forwardNodes; depth++ {
-		slices.Sort(level)
-		var next []Node
-		err := w.g.References(level, func(_ Node, _ int32, to Node) {
-			if w.back.open[to] || w.connWay.met(to) || w.trait(to)&hub != 0 {
-				return
-			}
-			w.back.open[to] = true
-			next = append(next, to)
-		})
-		if err != nil {
-			return err
-		}
-		level = next
-	}
-	return nil
 }

@@ -57,6 +57,9 @@ func (w *walk) judge(n Node, row *Allocation) {
 	}
 	if !known {
 		row.Fate = FateUnattributed
+		if w.rootWay.met(n) {
+			row.Holder = w.paths.holderFromRoot(w, n) // that much is known
+		}
 		return
 	}
 	row.Fate = FateApplication

@@ -114,6 +114,13 @@ func lookWanted(classes []Class, c ClassID) *wanted {
 	return nil
 }
 
+// StandsForConnection tells whether objects of a class are sockets, channels, or
+// their selection keys.
+func StandsForConnection(classes []Class, c ClassID) bool {
+	w := lookWanted(classes, c)
+	return w != nil && (w.role == roleSocket || w.role == roleServer || w.role == roleChannel || w.role == roleKey)
+}
+
 // hasSuffix reports whether name is class, or class relocated below another package.
 func hasSuffix(name, class string) bool {
 	rest, ok := strings.CutSuffix(name, class)

@@ -16,11 +16,22 @@ import java.util.concurrent.atomic.AtomicLong;
 /**
  * A server whose old objects change all the time: it makes new ones, which are promoted, and drops as many, which are
  * reclaimed. What it holds off the heap stays the same, but the objects that hold it lie among the others and move with
- * them. Arguments: megabytes of old objects, megabytes a second of new ones, megabytes a second that die young.
+ * them. Some of it two things hold: a table of the application, and something beside a connection, which a few clients
+ * close and open anew, to 127.0.0.2. Arguments: megabytes of old objects, megabytes a second of new ones, megabytes a
+ * second that die young, milliseconds between two new connections (0: none).
  */
 public final class Churner {
     static final class Session {
         final List<ByteBuffer> pending = new ArrayList<ByteBuffer>();
+    }
+
+    static final class Client {
+        SocketChannel channel;
+        final ByteBuffer buffer;
+
+        Client(ByteBuffer buffer) {
+            this.buffer = buffer;
+        }
     }
 
     static final class Node {
@@ -38,6 +49,9 @@ public final class Churner {
     static final int CHUNK = 64 << 10;
     static final Map<String, ByteBuffer> KEPT = new HashMap<String, ByteBuffer>();
     static final Map<SocketChannel, ByteBuffer> BY_CHANNEL = new HashMap<SocketChannel, ByteBuffer>();
+    static final List<Object> REGISTER = new ArrayList<Object>();
+    static final Client[] CLIENTS = new Client[10];
+    static ServerSocketChannel other;
     static Node[] ring;
     static Selector selector;
     static long random = 42;
@@ -106,12 +120,39 @@ public final class Churner {
                 }
                 accepted.register(selector, SelectionKey.OP_READ, session);
                 clients[i / step] = client;
+                Client holder = new Client(ByteBuffer.allocateDirect(6000 + i % 991));
+                holder.channel = client;
+                REGISTER.add(holder);
+                KEPT.put("client " + i, holder.buffer);
                 if (i / step % 10 == 0) {
                     BY_CHANNEL.put(client, ByteBuffer.allocateDirect(7000));
                     client.close();
                 }
             }
         }
+        other = ServerSocketChannel.open();
+        other.bind(new InetSocketAddress("127.0.0.2", 0), 200);
+        for (int i = 0; i < CLIENTS.length; i++) {
+            CLIENTS[i] = new Client(ByteBuffer.allocateDirect(5000 + i));
+            KEPT.put("reconnecting " + i, CLIENTS[i].buffer);
+            connect(CLIENTS[i]);
+        }
+        final long pause = Long.parseLong(args[3]);
+        Thread reconnect = new Thread("reconnect") {
+            @Override
+            public void run() {
+                try {
+                    for (int i = 0; pause > 0; i = (i + 1) % CLIENTS.length) {
+                        connect(CLIENTS[i]);
+                        Thread.sleep(pause);
+                    }
+                } catch (Exception e) {
+                    throw new IllegalStateException(e);
+                }
+            }
+        };
+        reconnect.setDaemon(true);
+        reconnect.start();
         Thread churn = new Thread("churn") {
             @Override
             public void run() {
@@ -124,6 +165,15 @@ public final class Churner {
         System.out.println("READY");
         new BufferedReader(new InputStreamReader(System.in)).readLine();
         System.out.println(selector.keys().size() + clients.length); // still there
+    }
+
+    static void connect(Client client) throws Exception {
+        SocketChannel before = client.channel;
+        client.channel = SocketChannel.open(other.getLocalAddress());
+        other.accept().close();
+        if (before != null) {
+            before.close();
+        }
     }
 
     static void churn(long perSecond, long dying, ByteBuffer shared) {

@@ -7,18 +7,22 @@ import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import java.util.concurrent.locks.LockSupport;
 
 /**
  * Connections that hand direct buffers to each other all the time. A buffer is given to its next holder before the
  * last one lets go of it, so that at every moment each is held by one connection or by two. Nothing is allocated for
- * that. Arguments: connections, buffers, nanoseconds between two moves, and whether the holders are those of the
- * application instead: large tables that no connection refers to.
+ * that. Arguments: connections, buffers, nanoseconds between two moves, and who the holders are: connection; beside,
+ * something that refers to a connection, and the application knows all buffers too; application, large tables that no
+ * connection refers to.
  */
 public final class Movers {
     static final class Session {
         final AtomicReferenceArray<ByteBuffer> held;
+        SocketChannel channel;
 
         Session(int places) {
             held = new AtomicReferenceArray<ByteBuffer>(places);
@@ -26,12 +30,14 @@ public final class Movers {
     }
 
     static Session[] tables;
+    static final List<ByteBuffer> REGISTER = new ArrayList<ByteBuffer>();
 
     public static void main(String[] args) throws Exception {
         int connections = Integer.parseInt(args[0]);
         int buffers = Integer.parseInt(args[1]);
         final long rest = Long.parseLong(args[2]);
-        boolean application = Boolean.parseBoolean(args[3]);
+        boolean application = args[3].equals("application");
+        boolean beside = args[3].equals("beside");
         ServerSocketChannel server = ServerSocketChannel.open();
         server.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), connections);
         Selector selector = Selector.open();
@@ -42,15 +48,19 @@ public final class Movers {
             SocketChannel channel = server.accept();
             channel.configureBlocking(false);
             sessions[i] = new Session(application ? 10_000 : buffers);
-            channel.register(selector, SelectionKey.OP_READ, application ? null : sessions[i]);
+            channel.register(selector, SelectionKey.OP_READ, application || beside ? null : sessions[i]);
+            sessions[i].channel = beside ? channel : null;
         }
-        if (application) {
+        if (application || beside) {
             tables = sessions;
         }
         final int[] holder = new int[buffers];
         for (int i = 0; i < buffers; i++) {
             holder[i] = i % connections;
             sessions[holder[i]].held.set(i, ByteBuffer.allocateDirect(4096));
+            if (beside) {
+                REGISTER.add(sessions[holder[i]].held.get(i));
+            }
         }
         final Session[] all = sessions;
         sessions = null;

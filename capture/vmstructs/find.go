@@ -61,7 +61,7 @@ func (g *graph) scanObjects(wanted []bool) error {
 				g.found = append(g.found, hit{from: h.address, id: g.j.byKey[h.key].id})
 			}
 		}
-		w.keep = t
+		w.keep, g.searched = t, t.searched()
 		runs, w.old = t.rest(g.j, g.runs)
 		g.rest = runs
 		g.recalled = t.recall(g.j)

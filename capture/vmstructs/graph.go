@@ -34,6 +34,9 @@ type graph struct {
 	mirrors map[heap.Node]*klass
 
 	again     bool        // another walk came before, in the same try
+	handed    bool        // references to connections were gone that were found before
+	searched  bool        // it is known what refers from old objects to connections
+	rescan    bool        // what refers to connections is to be scanned for again
 	byHints   bool        // of old objects those references are gone by that were found before
 	referrers referrers   // what scans of this walk found
 	recalled  *referrers  // what those of the walk before found
@@ -387,17 +390,19 @@ type link struct {
 func (g *graph) SkipArraysAbove(length int) { g.longest = uint64(length) }
 
 // ForwardNodes is how many objects a search forward may meet for it to cost
-// less than the scan that it saves. Where there is no time for one, others came before that met more.
+// less than the scan that it saves. Where there is no time for one, none are met
+// unless a try before has left too much open.
 func (g *graph) ForwardNodes() int {
 	if g.byHints {
 		return g.j.tenured.forward
 	}
-	return int(total(g.runs) / bytesPerForward)
+	return max(leastForward, int(total(g.runs)/bytesPerForward))
 }
 
 // bytesPerForward is how much of the heap is scanned while one object is read.
 const (
 	bytesPerForward = 8 << 10
+	leastForward    = 4 << 10
 	partialForward  = 16 << 10
 )
 

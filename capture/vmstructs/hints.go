@@ -1,7 +1,6 @@
 package vmstructs
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +27,13 @@ type hints struct {
 	added           int                // how often some were added to them
 	places          []reach            // where those are that were added
 	met             addressIndex       // objects that a walk has met: what refers to these is of no use
+	connections     map[uint64]bool    // keys of the classes of what stands for connections
+	askedFor        addressIndex       // where there was such when the old objects were searched
+	known           known              // where was asked for all of it
 }
+
+// maxElsewhere bounds the references that are known by their place.
+const maxElsewhere = 1 << 17
 
 // maxScans is how many tries may scan for referrers and be cut short, before
 // that is given up.
@@ -64,7 +69,7 @@ func (t *tenured) rejected(err error) {
 		t.scans++
 	}
 	if errors.Is(err, errOpen) {
-		t.forward = min(4*t.forward, maxNodes)
+		t.forward = min(max(4*t.forward, partialForward), maxNodes)
 	}
 	t.scanned = false
 	t.partial = t.scans >= maxScans
@@ -77,15 +82,23 @@ var errOpen = errors.New("too much is left open")
 // to do better: garbage, for the most part.
 const maxOpen = 0.2
 
-// tooOpen rejects a result that leaves more than a share of the bytes open.
-func tooOpen(r *heap.Result, most float64) error {
+// tooOpen rejects a result that leaves more than a share of the bytes open. late
+// tells that there is no time to do better: what is known to be held is not counted
+// then, even where a connection may be beside its holder.
+func tooOpen(r *heap.Result, late bool) error {
+	most := maxMoved
+	if late {
+		most = maxOpen
+	}
 	var open, all int64
 	for _, a := range r.Allocations {
 		switch a.Fate {
 		case heap.FateRuntime:
 			continue
 		case heap.FateUnattributed:
-			open += a.Bytes
+			if a.Holder < 0 || !late {
+				open += a.Bytes
+			}
 		}
 		all += a.Bytes
 	}
@@ -111,10 +124,35 @@ func (t *tenured) ask(j *jvm, addresses []uint64) {
 	}
 }
 
+// askConnections adds the old ones of what stands for connections, and has all be
+// scanned for what refers to these, or to where there may be others.
+func (t *tenured) askConnections(j *jvm) {
+	t.askedFor = addressIndex{}
+	var addresses []uint64
+	for i := range t.stretches {
+		s := &t.stretches[i]
+		s.fresh = false
+		for _, h := range s.hits {
+			if t.connections[h.key] {
+				addresses = append(addresses, h.address)
+				t.askedFor.put(h.address, 0)
+			}
+		}
+	}
+	t.known = t.knownNow(j)
+	t.ask(j, addresses)
+}
+
+// searched tells whether all that is known of old objects is known of what refers to
+// connections too.
+func (t *tenured) searched() bool {
+	return !slices.ContainsFunc(t.stretches, func(s stretch) bool { return !s.fresh })
+}
+
 // concerns tells whether a stretch is to be scanned for references: it has not
 // been, or it referred to where some of the objects are that were added since.
 func (t *tenured) concerns(s *stretch) bool {
-	if s.to == nil {
+	if s.to == nil || !s.fresh && len(t.connections) > 0 {
 		return true
 	}
 	for _, place := range t.places[s.asked:] {
@@ -133,7 +171,7 @@ func (t *tenured) learnReferences(ctx context.Context, j *jvm, workers int) erro
 		var of []*stretch
 		for i := range t.stretches {
 			switch s := &t.stretches[i]; {
-			case s.to != nil && s.asked == t.added:
+			case s.to != nil && s.asked == t.added && (s.fresh || len(t.connections) == 0):
 			case t.concerns(s):
 				runs, of = append(runs, s.extent), append(of, s)
 			default:
@@ -153,14 +191,17 @@ func (t *tenured) learnReferences(ctx context.Context, j *jvm, workers int) erro
 			}
 		}
 		w.reaches = make([]reach, len(runs))
+		if len(t.connections) > 0 {
+			w.known = &t.known
+		}
 		all := make([]found, workers)
-		before := make([]int, workers)
 		v := w.visitor(j, all)
-		t.between(j, &v, workers, func(n, _ int) { before[n] = len(all[n].hits) }, func(n, run int) {
-			of[run].asked, of[run].to, of[run].references = t.added, &w.reaches[run], nil
-			for _, h := range all[n].hits[before[n]:] {
-				of[run].references = append(of[run].references, settledReference{h.from, h.slot, h.to, j.layout.klassKey(j.klasses[h.id].address)})
-			}
+		t.between(j, &v, workers, func(n, _ int) {
+			all[n].hits, all[n].missed = all[n].hits[:0], all[n].missed[:0]
+		}, func(n, run int) {
+			s := of[run]
+			s.asked, s.to, s.references, s.elsewhere = t.added, &w.reaches[run], t.settle(j, all[n].hits), t.settle(j, all[n].missed)
+			s.fresh = w.known != nil
 		})
 		if err := j.scan(ctx, runs, workers, v); err != nil {
 			return err
@@ -168,6 +209,32 @@ func (t *tenured) learnReferences(ctx context.Context, j *jvm, workers int) erro
 		t.ask(j, w.members.joined)
 	}
 	return nil
+}
+
+// settle returns references as they are kept from one try to the next.
+func (t *tenured) settle(j *jvm, hits []hit) (out []settledReference) {
+	for _, h := range hits {
+		out = append(out, settledReference{h.from, h.slot, h.to, j.layout.klassKey(j.klasses[h.id].address)})
+	}
+	return out
+}
+
+// mayMove returns the references that led from old objects to connections before
+// the try, or to elsewhere than what is known: a collection may have put another
+// address there. ok is false where these are too many.
+func (t *tenured) mayMove() (all []settledReference, ok bool) {
+	for i := range t.stretches {
+		s := &t.stretches[i]
+		for _, r := range s.references {
+			if t.askedFor.get(r.to) != heap.None {
+				all = append(all, r)
+			}
+		}
+		if all = append(all, s.elsewhere...); len(all) > maxElsewhere {
+			return nil, false
+		}
+	}
+	return all, true
 }
 
 // recall returns the references that are known in what is still the same.
@@ -184,13 +251,7 @@ func (t *tenured) recall(j *jvm) *referrers {
 		}
 	}
 	for _, x := range t.ways {
-		i, ok := slices.BinarySearchFunc(t.stretches, x.from, func(s stretch, a uint64) int { return cmp.Compare(s.start, a) })
-		if !ok {
-			i--
-		}
-		if i >= 0 && x.from < t.stretches[i].end {
-			add(x)
-		}
+		add(x)
 	}
 	slices.SortFunc(r.all, compareReferences)
 	r.all = slices.Compact(r.all)

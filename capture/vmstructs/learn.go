@@ -47,6 +47,7 @@ func (t *tenured) learn(ctx context.Context, j *jvm, workers int) error {
 		return err
 	}
 	if t.partial {
+		t.askConnections(j)
 		if err := t.learnReferences(ctx, j, workers); err != nil {
 			return err
 		}

@@ -90,6 +90,17 @@ func (w *sweep) refers(h hit, f *found) {
 	}
 }
 
+// refersTo notes of a reference what is looked for.
+func (w *sweep) refersTo(s *scanner, token uint32, h hit, f *found) {
+	w.note(s, token)
+	if w.members.may(token) {
+		w.refers(h, f)
+	}
+	if w.known != nil && w.known.mayMiss(s.j.layout, token) && !w.known.has(h.to) {
+		f.missed = append(f.missed, h)
+	}
+}
+
 // blockReferences is what block is, for references. Few blocks have one that
 // leads to a member: those it goes through again, from the last object to the
 // first.
@@ -108,7 +119,7 @@ func (w *sweep) blockReferences(s *scanner, at uint64, f *found) uint64 {
 }
 
 // pass goes through the objects in a block from p on and returns where it
-// stopped, or -1 where one of them refers to a member. For each reference it
+// stopped, or -1 where one of them refers to what is looked for. For each reference it
 // looks at one bit of a filter that fits into a processor's cache.
 func (w *sweep) pass(s *scanner, b []byte, p int) (next int, objects int64) {
 	l, filter := s.j.layout, &w.members.filter
@@ -143,7 +154,7 @@ func (w *sweep) pass(s *scanner, b []byte, p int) (next int, objects int64) {
 	}
 }
 
-// meets tells whether one of a run of references leads to a member.
+// meets tells whether one of a run of references leads to what is looked for.
 func (w *sweep) meets(filter *[filterWords]uint64, to *reach, l *layout, run []byte) bool {
 	for ; len(run) >= 4; run = run[4:] {
 		raw := binary.LittleEndian.Uint32(run)
@@ -155,6 +166,9 @@ func (w *sweep) meets(filter *[filterWords]uint64, to *reach, l *layout, run []b
 		}
 		h := raw * 0x9e3779b1 >> (32 - filterBits)
 		if atomic.LoadUint64(&filter[h/64&(filterWords-1)])>>(h&63)&1 != 0 && w.members.has(l.decode(uint64(raw))) {
+			return true
+		}
+		if w.known != nil && w.known.mayMiss(l, raw) && !w.known.has(l.decode(uint64(raw))) {
 			return true
 		}
 	}
@@ -184,9 +198,8 @@ func (w *sweep) backwards(s *scanner, b []byte, p int, f *found) (next int) {
 			object := s.at + uint64(o)
 			for n := range count {
 				raw := binary.LittleEndian.Uint32(b[o+base+4*n:])
-				w.note(s, raw)
-				if raw != 0 && w.members.may(raw) {
-					w.refers(hit{object, object + uint64(base+4*n), l.decode(uint64(raw)), sh.class.id}, f)
+				if raw != 0 {
+					w.refersTo(s, raw, hit{object, object + uint64(base+4*n), l.decode(uint64(raw)), sh.class.id}, f)
 				}
 			}
 		}

@@ -15,11 +15,15 @@ const (
 
 // partsOf has a heap of so many bytes be told apart by all bits of a reach.
 func (l *layout) partsOf(heapBytes uint64) {
-	unit := uint64(8)
+	l.partShift = uint32(max(0, bits.Len64(heapBytes/l.unit())-bits.Len64(reachBits)+1))
+}
+
+// unit is how far apart the addresses are that two neighbouring tokens stand for.
+func (l *layout) unit() uint64 {
 	if l.narrowOops {
-		unit = 1 << l.oopShift
+		return 1 << l.oopShift
 	}
-	l.partShift = uint32(max(0, bits.Len64(heapBytes/unit)-bits.Len64(reachBits)+1))
+	return 8
 }
 
 // addAll adds references to objects; 0 is none.

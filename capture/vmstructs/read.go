@@ -278,16 +278,18 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	}
 	j.since = &before
 	g, first, err := j.readHeap(ctx, workers, runs, threads, nil, nil, out)
+	var again *graph
 	var result *heap.Result
 	if err == nil {
-		_, result, err = j.readHeap(ctx, workers, runs, threads, nil, g, out)
+		again, result, err = j.readHeap(ctx, workers, runs, threads, nil, g, out)
 	}
 	var agreed *heap.Result
 	var agreeErr error
 	if err == nil {
 		var handed bool
-		if agreed, handed, agreeErr = agree(first, result); agreeErr == nil && handed && claimsGarbage(agreed) {
-			// Where objects change hands, two scans may both miss one.
+		if agreed, handed, agreeErr = agree(first, result); agreeErr == nil && (handed || again.handed) && !g.byHints {
+			// Where objects change hands, what a scan has not found may be there.
+			g.rescan = true
 			if _, result, err = j.readHeap(ctx, workers, runs, threads, nil, g, out); err == nil {
 				agreed, _, agreeErr = agree(agreed, result)
 			}
@@ -310,11 +312,7 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 		return nil, err
 	}
 	if agreeErr == nil && g.byHints {
-		most := maxMoved
-		if late(ctx) {
-			most = maxOpen
-		}
-		agreeErr = tooOpen(agreed, most)
+		agreeErr = tooOpen(agreed, late(ctx))
 	}
 	return agreed, agreeErr
 }
@@ -330,17 +328,24 @@ type begunKey struct{}
 
 // readHeap reads what the heap's objects say. stacks are the used parts of the
 // threads' stacks, nil where they are still to be found; before is a graph of
-// the same heap whose search for objects can be used again, or nil.
+// the same heap whose search for objects can be used again, or nil: what is new
+// since is looked at too.
 func (j *jvm) readHeap(ctx context.Context, workers int, runs []extent, threads []thread, stacks []extent, before *graph, out *Reading) (*graph, *heap.Result, error) {
+	var since *grown
+	if before != nil {
+		var err error
+		if since, err = j.grownSince(ctx, before); err != nil {
+			return nil, nil, err
+		}
+		runs, threads = since.runs, since.threads
+	}
 	g, err := newGraph(ctx, j, runs, threads, workers)
 	if err != nil {
 		return nil, nil, err
 	}
 	g.stacks = stacks
 	if before != nil {
-		g.found, g.sought, g.objects, g.settled, g.pieces = before.found, before.sought, before.objects, before.settled, before.pieces
-		g.rest, g.again = before.rest, true
-		g.recalled = before.memory()
+		g.continues(before, since)
 	}
 	out.Counters = heap.Counters(g)
 	if err := g.stackRoots(); err != nil {

@@ -3,6 +3,7 @@ package vmstructs
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/leakscope/leakscope/heap"
@@ -60,6 +61,9 @@ func (g *graph) keepVia(l link, to heap.Node) {
 	}
 }
 
+// Hurried implements what heap.Attribute asks of a graph that recalls.
+func (g *graph) Hurried() bool { return g.byHints }
+
 // KeepWays keeps how a search forward met these objects: another walk looks
 // there first.
 func (g *graph) KeepWays(nodes []heap.Node) {
@@ -98,57 +102,171 @@ func (g *graph) Referrers(set []heap.Node, yield func(from heap.Node, field int3
 	if !g.byHints {
 		return g.yieldReferences(found, yield)
 	}
-	for _, n := range set {
-		found = append(found, g.recalled.to(g.nodes[n])...)
-	}
-	found, err := g.stillThere(found)
+	found, _, err := g.stillThere(append(found, g.remembered(set)...))
 	if err != nil {
 		return err
 	}
 	return cmp.Or(g.yieldReferences(found, yield), heap.ErrPartial)
 }
 
+// remembered returns the references to nodes that were found before.
+func (g *graph) remembered(set []heap.Node) (found []reference) {
+	if g.recalled == nil {
+		return nil
+	}
+	for _, n := range set {
+		found = append(found, g.recalled.to(g.nodes[n])...)
+	}
+	return found
+}
+
+// ConnectionReferrers implements what heap.Attribute asks of a graph that recalls.
+// A second walk takes them from the first: where some of these are gone, objects
+// change hands. Where there is no time for a scan of old objects, what is known of
+// these is from before the try, and holds for what the program has not changed
+// since.
+func (g *graph) ConnectionReferrers(set []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) (unsure []heap.Node, all bool, err error) {
+	t := g.j.tenured
+	if t != nil {
+		t.connections = map[uint64]bool{}
+		for _, n := range set {
+			t.connections[g.j.layout.klassKey(g.j.klasses[g.classOf[n]].address)] = true
+		}
+	}
+	again := !g.rescan && !slices.ContainsFunc(set, func(n heap.Node) bool { return !g.SoughtBefore(n) })
+	if !g.byHints && !again {
+		return nil, true, g.Referrers(set, yield)
+	}
+	found, others, err := g.stillThere(g.remembered(set))
+	if err != nil {
+		return nil, false, err
+	}
+	unsure, gone, err := g.changed(others, set)
+	if err != nil {
+		return nil, false, err
+	}
+	g.handed = g.handed || gone
+	if !g.byHints {
+		return unsure, true, g.yieldReferences(found, yield)
+	}
+	addresses := make([]uint64, len(set))
+	for i, n := range set {
+		addresses[i] = g.nodes[n]
+	}
+	moved, ok, err := g.referrersByPlace(addresses)
+	if err != nil {
+		return nil, false, err
+	}
+	all = ok && !gone && g.searched && !slices.ContainsFunc(addresses, func(a uint64) bool {
+		return t.known.has(a) && t.wantedReferrers.get(a) == heap.None
+	})
+	if !again {
+		if err := g.Referrers(set, yield); err != nil && !errors.Is(err, heap.ErrPartial) {
+			return nil, false, err
+		}
+	}
+	return unsure, all, g.yieldReferences(append(found, moved...), yield)
+}
+
+// changed tells of references to connections that lead elsewhere now which objects
+// may refer to connections that are newer than the walk; gone is that others have
+// let one go.
+func (g *graph) changed(others []reference, set []heap.Node) (unsure []heap.Node, gone bool, err error) {
+	at := make([]uint64, len(others))
+	for i, r := range others {
+		at[i] = r.from
+	}
+	if err := g.meet(at); err != nil {
+		return nil, false, err
+	}
+	connections := map[uint64]bool{}
+	for _, n := range set {
+		connections[g.nodes[n]] = true
+	}
+	for _, r := range others {
+		switch from := g.find(r.from); {
+		case from == heap.None || g.classOf[from] != r.class: // a collection has moved it since
+		case connections[r.to]:
+		case r.to != 0 && g.find(r.to) == heap.None:
+			unsure = append(unsure, from)
+		default:
+			gone = true
+		}
+	}
+	return unsure, gone, nil
+}
+
+// referrersByPlace returns the references to some objects that lie where old ones
+// referred to what may have moved since.
+func (g *graph) referrersByPlace(addresses []uint64) (found []reference, ok bool, err error) {
+	known, ok := g.j.tenured.mayMove()
+	if !ok {
+		return nil, false, nil
+	}
+	var wanted addressIndex
+	for _, a := range addresses {
+		wanted.put(a, 0)
+	}
+	now, err := g.slots(len(known), func(i int) uint64 { return known[i].slot })
+	for i, to := range now {
+		if k := g.j.byKey[known[i].key]; k != nil && wanted.get(to) != heap.None {
+			found = append(found, reference{known[i].from, known[i].slot, to, k.id})
+		}
+	}
+	return found, true, err
+}
+
+// slots reads the references at n places.
+func (g *graph) slots(n int, at func(int) uint64) ([]uint64, error) {
+	width := g.j.layout.oopSize()
+	raw := make([]byte, 8*n)
+	spans := make([]span, n)
+	for i := range spans {
+		spans[i] = span{at(i), raw[8*i : 8*i+width]}
+	}
+	if err := g.read(spans); err != nil {
+		return nil, err
+	}
+	to := make([]uint64, n)
+	for i := range to {
+		to[i] = g.j.layout.decode(binary.LittleEndian.Uint64(raw[8*i:]))
+	}
+	return to, nil
+}
+
 // RecallReferrers yields references to a node of the set that a scan of an
 // earlier walk has found and that are still there: those are no more and no
 // fewer than what that scan met, but they take none.
 func (g *graph) RecallReferrers(set []heap.Node, yield func(from heap.Node, field int32, to heap.Node)) error {
-	if g.recalled == nil {
-		return nil
-	}
-	var found []reference
-	for _, n := range set {
-		found = append(found, g.recalled.to(g.nodes[n])...)
-	}
-	found, err := g.stillThere(found)
+	found, _, err := g.stillThere(g.remembered(set))
 	if err != nil {
 		return err
 	}
 	return g.yieldReferences(found, yield)
 }
 
-// stillThere returns those references that are as they were found, each once.
-func (g *graph) stillThere(found []reference) ([]reference, error) {
+// stillThere returns those references that are as they were found, each once, and
+// the others with what they lead to now.
+func (g *graph) stillThere(found []reference) (still, others []reference, err error) {
 	if err := g.j.moved(); err != nil || len(found) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	slices.SortFunc(found, compareReferences)
 	found = slices.Compact(found)
-	width := g.j.layout.oopSize()
-	raw := make([]byte, 8*len(found))
-	spans := make([]span, len(found))
-	for i, r := range found {
-		spans[i] = span{r.slot, raw[8*i : 8*i+width]}
+	now, err := g.slots(len(found), func(i int) uint64 { return found[i].slot })
+	if err != nil {
+		return nil, nil, err
 	}
-	if err := g.read(spans); err != nil {
-		return nil, err
-	}
-	still := found[:0]
+	still = found[:0]
 	for i, r := range found {
-		if g.j.layout.decode(binary.LittleEndian.Uint64(raw[8*i:])) == r.to {
+		if now[i] == r.to {
 			still = append(still, r)
+		} else {
+			r.to = now[i]
+			others = append(others, r)
 		}
 	}
-	return still, nil
+	return still, others, nil
 }
 
 // scanReferrers scans for references to the objects of a set, and to those that

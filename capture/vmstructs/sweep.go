@@ -15,6 +15,7 @@ type sweep struct {
 
 	members *members // the objects that references to are looked for
 	reaches []reach  // by run, to be filled in; nil: not wanted
+	known   *known   // references to elsewhere are looked for too; nil: they are not
 	classes classTable
 
 	keep *tenured // where runs that are settled are kept; nil: nowhere
@@ -25,6 +26,7 @@ type sweep struct {
 type found struct {
 	objects int64
 	hits    []hit
+	missed  []hit    // references to elsewhere than what is known
 	starts  []uint64 // addresses of objects some way apart, rising in each run
 
 	offsets []uint32 // of the objects in a block
@@ -161,10 +163,7 @@ func (w *sweep) visit(s *scanner, o *object, f *found) error {
 	}
 	l := s.j.layout
 	return s.references(o, func(slot, to uint64) {
-		w.note(s, l.token(to))
-		if w.members.may(l.token(to)) {
-			w.refers(hit{o.address, slot, to, o.class.id}, f)
-		}
+		w.refersTo(s, l.token(to), hit{o.address, slot, to, o.class.id}, f)
 	})
 }
 

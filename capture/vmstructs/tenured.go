@@ -48,8 +48,10 @@ type stretch struct {
 	samples []sample
 
 	references []settledReference // to objects that were asked for
+	elsewhere  []settledReference // to what is not known, wherever it is now
 	asked      int                // how often such had been added when it was scanned for them
 	to         *reach             // what it referred to then; nil before
+	fresh      bool               // that was before this try
 }
 
 type settledHit struct{ address, key uint64 }
@@ -78,7 +80,7 @@ const fullCollections = "sun.gc.collector.1.invocations"
 // newTenured returns nil where old objects can't be told apart, or where the JVM
 // does not tell when they move.
 func (j *jvm) newTenured() *tenured {
-	t := &tenured{hints: hints{forward: partialForward}, seed: maphash.MakeSeed(), step: stretchSize / 2}
+	t := &tenured{seed: maphash.MakeSeed(), step: stretchSize / 2}
 	switch _, tagged := j.tables.find("HeapRegion::_type", "G1HeapRegion::_type"); j.collector() {
 	case "Serial", "Parallel":
 	case "G1":
@@ -102,10 +104,13 @@ func (j *jvm) newTenured() *tenured {
 
 // settled tells the parts of the heap whose objects young collections leave
 // where they are. Large objects of G1 are read by their header anyway.
-func (s space) settled() bool {
-	const young, humongous = 2, 4 // bits of the tag: HeapRegionType
-	return s.tag != 0 && s.tag&(young|humongous) == 0
-}
+func (s space) settled() bool { return s.tag != 0 && s.tag&(youngTag|humongousTag) == 0 }
+
+// large tells the parts of the heap that are one large object.
+func (s space) large() bool { return s.tag != oldSpace && s.tag&humongousTag != 0 }
+
+// Bits of the tag: HeapRegionType.
+const youngTag, humongousTag = 2, 4
 
 // spaceOf returns the part of the heap that an address lies in.
 func spaceOf(spaces []space, address uint64) space {
@@ -121,7 +126,7 @@ func spaceOf(spaces []space, address uint64) space {
 
 // drop forgets all that was found.
 func (t *tenured) drop() {
-	t.stretches, t.wantedReferrers, t.added, t.places = nil, addressIndex{}, 0, nil
+	t.stretches, t.wantedReferrers, t.added, t.places, t.askedFor, t.known = nil, addressIndex{}, 0, nil, addressIndex{}, known{}
 }
 
 // forget drops the stretch that an address lies in.
@@ -159,6 +164,18 @@ func (t *tenured) there(spaces []space) {
 		return now.start != s.space.start || now.tag != s.space.tag || now.end < s.end
 	})
 	slices.SortFunc(t.stretches, func(a, b stretch) int { return cmp.Compare(a.start, b.start) })
+	t.prune()
+}
+
+// prune drops ways that begin where nothing is known any more.
+func (t *tenured) prune() {
+	t.ways = slices.DeleteFunc(t.ways, func(r settledReference) bool {
+		i, ok := slices.BinarySearchFunc(t.stretches, r.from, func(s stretch, a uint64) int { return cmp.Compare(s.start, a) })
+		if !ok {
+			i--
+		}
+		return i < 0 || r.from >= t.stretches[i].end
+	})
 }
 
 // still keeps of what was found what is so still.
@@ -188,6 +205,7 @@ func (t *tenured) still(g *graph) error {
 		}
 	}
 	t.stretches = kept
+	t.prune()
 	return nil
 }
 

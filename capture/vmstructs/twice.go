@@ -3,7 +3,6 @@ package vmstructs
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/leakscope/leakscope/heap"
 )
@@ -81,14 +80,6 @@ func agree(first, second *heap.Result) (agreed *heap.Result, handed bool, err er
 	}
 	second.Warnings = append(second.Warnings, fmt.Sprintf("%d allocations with %d bytes changed hands while the heap was read", count, moved))
 	return second, true, nil
-}
-
-// claimsGarbage tells that a result says of allocations that nothing refers to
-// them.
-func claimsGarbage(r *heap.Result) bool {
-	return slices.ContainsFunc(r.Allocations, func(a heap.Allocation) bool {
-		return a.Fate == heap.FateUnreachable || a.Fate == heap.FateLost
-	})
 }
 
 func identity(a heap.Allocation) allocation {
