@@ -122,11 +122,7 @@ func (w *sweep) blockReferences(s *scanner, at uint64, f *found) uint64 {
 // stopped, or -1 where one of them refers to what is looked for. For each reference it
 // looks at one bit of a filter that fits into a processor's cache.
 func (w *sweep) pass(s *scanner, b []byte, p int) (next int, objects int64) {
-	l, filter := s.j.layout, &w.members.filter
-	var to *reach
-	if w.reaches != nil {
-		to = &w.reaches[s.index]
-	}
+	l, filter, to := s.j.layout, &w.members.filter, w.reachOf(s)
 	lengthAt := 12
 	if l.compactHeaders {
 		lengthAt = 8

@@ -229,9 +229,26 @@ func (l *layout) measure(h []byte, o *object) bool {
 // arrayBase is the offset of an array's first element.
 func arrayBase(k *klass) uint64 { return uint64(k.helper >> 16 & 0xff) }
 
-// references calls yield with the address of each reference of an object that
-// the scanner stands at, and what it refers to.
-func (s *scanner) references(o *object, yield func(slot uint64, to uint64)) error {
+// each calls yield with the references in a run of them.
+func (l *layout) each(at uint64, raw []byte, yield func(slot, to uint64)) {
+	if l.oopSize() == 4 {
+		for i := 0; i+4 <= len(raw); i += 4 {
+			if to := binary.LittleEndian.Uint32(raw[i:]); to != 0 {
+				yield(at+uint64(i), l.oopBase+uint64(to)<<l.oopShift)
+			}
+		}
+		return
+	}
+	for i := 0; i+8 <= len(raw); i += 8 {
+		if to := binary.LittleEndian.Uint64(raw[i:]); to != 0 {
+			yield(at+uint64(i), to)
+		}
+	}
+}
+
+// slots calls yield with runs of the references of an object that the scanner
+// stands at, and where each begins.
+func (s *scanner) slots(o *object, yield func(at uint64, raw []byte)) error {
 	l := s.j.layout
 	width := uint64(l.oopSize())
 	run := func(offset, count uint64) error {
@@ -244,19 +261,7 @@ func (s *scanner) references(o *object, yield func(slot uint64, to uint64)) erro
 			if uint64(len(b)) < n*width {
 				return fmt.Errorf("an object at 0x%x reaches beyond its region", o.address)
 			}
-			if width == 4 {
-				for i := range n {
-					if raw := binary.LittleEndian.Uint32(b[4*i:]); raw != 0 {
-						yield(o.address+offset+4*i, l.oopBase+uint64(raw)<<l.oopShift)
-					}
-				}
-			} else {
-				for i := range n {
-					if to := binary.LittleEndian.Uint64(b[8*i:]); to != 0 {
-						yield(o.address+offset+8*i, to)
-					}
-				}
-			}
+			yield(o.address+offset, b)
 			offset += n * width
 			count -= n
 		}

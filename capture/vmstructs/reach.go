@@ -49,8 +49,16 @@ func (r *reach) meets(other *reach) bool {
 	return false
 }
 
+// reachOf is that of the run that is scanned, nil where none is wanted.
+func (w *sweep) reachOf(s *scanner) *reach {
+	if w.reaches == nil {
+		return nil
+	}
+	return &w.reaches[s.index]
+}
+
 func (w *sweep) note(s *scanner, token uint32) {
-	if w.reaches != nil {
-		w.reaches[s.index].add(s.j.layout, token)
+	if to := w.reachOf(s); to != nil {
+		to.add(s.j.layout, token)
 	}
 }

@@ -162,8 +162,13 @@ func (w *sweep) visit(s *scanner, o *object, f *found) error {
 		return nil
 	}
 	l := s.j.layout
-	return s.references(o, func(slot, to uint64) {
-		w.refersTo(s, l.token(to), hit{o.address, slot, to, o.class.id}, f)
+	return s.slots(o, func(at uint64, raw []byte) {
+		if l.narrowOops && !w.meets(&w.members.filter, w.reachOf(s), l, raw) {
+			return
+		}
+		l.each(at, raw, func(slot, to uint64) {
+			w.refersTo(s, l.token(to), hit{o.address, slot, to, o.class.id}, f)
+		})
 	})
 }
 
