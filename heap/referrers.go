@@ -218,18 +218,20 @@ func (w *walk) searchForward(matter []Node) error {
 // forwards are the searches there are, those that show best how something is held
 // first.
 func (w *walk) forwards() []forward {
-	all := []forward{{kind: RootStatic}, {kind: RootThread}, {kind: RootThread, as: byStack}}
+	all := []forward{{kind: RootStatic}, {kind: RootThread}, {kind: RootJNI}, {kind: RootThread, as: byStack}}
 	for n := range w.mirrors {
 		all[0].roots = append(all[0].roots, n)
 	}
-	for n := range w.back.roots {
+	for n, kind := range w.back.roots {
 		_, isMirror := w.mirrors[n]
 		switch {
 		case isMirror:
+		case kind == RootJNI:
+			all[2].roots = append(all[2].roots, n)
 		case w.back.isRoot(w, n):
 			all[1].roots = append(all[1].roots, n)
 		default:
-			all[2].roots = append(all[2].roots, n)
+			all[3].roots = append(all[3].roots, n)
 		}
 	}
 	return all
@@ -502,14 +504,14 @@ func (b *backward) useful(w *walk, n Node) bool {
 	return false
 }
 
-// isRoot tells the roots that say where something is held: classes and live
-// threads.
+// isRoot tells the roots that say where something is held: classes, live threads
+// and what native code holds.
 func (b *backward) isRoot(w *walk, n Node) bool {
 	if _, ok := w.mirrors[n]; ok {
 		return true
 	}
-	_, ok := b.roots[n]
-	return ok && w.trait(n)&ownRoot != 0
+	kind, ok := b.roots[n]
+	return ok && (kind == RootJNI || w.trait(n)&ownRoot != 0)
 }
 
 // spread marks as reachable what was found below roots, the clearest kind of

@@ -286,11 +286,47 @@ func TestNamesMissing(t *testing.T) {
 	}
 }
 
+// TestHandlesDamaged damages where JNI global references are.
+func TestHandlesDamaged(t *testing.T) {
+	for _, name := range images {
+		t.Run(name, func(t *testing.T) {
+			m, truth := loadImage(t, name), loadTruth(t, name)
+			target, err := m.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			j := target.j
+			global := j.tables.fields["JNIHandles::_global_handles"].at
+			storage := j.r.u64(global)
+			const inStorage = 8 // oopStorage.hpp: behind its name
+			array := j.r.u64(storage + inStorage)
+			block := j.r.u64(array + arrayHeader)
+			if found, err := j.handles(); err != nil || len(found) == 0 || block == 0 {
+				t.Fatalf("%d handles, a block at 0x%x: %v", len(found), block, err)
+			}
+			for _, damage := range []struct{ at, value uint64 }{
+				{global, 0x10}, {global, storage + 8}, {global, 1 << 46},
+				{storage + inStorage, 0}, {storage + inStorage, 1}, {storage + inStorage, storage},
+				{array, 0}, {array + 8, 0}, {array + 8, 1 << 40}, {array, 1 << 40},
+				{array + arrayHeader, 0}, {array + arrayHeader, 4}, {array + arrayHeader, storage},
+				{block + 8*(placesInBlock+1), 0},
+			} {
+				err := exactOrError(t, m.set(t, damage.at, damage.value), truth)
+				if (damage != struct{ at, value uint64 }{array, 1 << 40}) && !errors.Is(err, ErrUnsupported) && !errors.Is(err, errEnough) {
+					t.Errorf("0x%x set to 0x%x: %v", damage.at, damage.value, err)
+				}
+			}
+			// Places that are free lead nowhere, or to what was held once.
+			_ = exactOrError(t, m.set(t, block+8*placesInBlock, 1<<64-1), truth)
+		})
+	}
+}
+
 // needed are types whose fields a reading asks for.
 var needed = map[string]bool{}
 
 func init() {
-	for _, t := range strings.Fields("Klass InstanceKlass ArrayKlass Symbol ConstantPool CollectedHeap Universe CompressedOops CompressedKlassPointers JVMFlag " +
+	for _, t := range strings.Fields("JNIHandles Klass InstanceKlass ArrayKlass Symbol ConstantPool CollectedHeap Universe CompressedOops CompressedKlassPointers JVMFlag " +
 		"Thread JavaThread ThreadLocalAllocBuffer ThreadsSMRSupport ThreadsList JavaFrameAnchor java_lang_Class vmClasses Generation DefNewGeneration TenuredGeneration " +
 		"ContiguousSpace Space SerialHeap GenCollectedHeap G1CollectedHeap G1HeapRegion HeapRegion G1HeapRegionManager HeapRegionManager G1HeapRegionTable G1HeapRegionType") {
 		needed[t] = true

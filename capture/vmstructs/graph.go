@@ -17,11 +17,9 @@ import (
 type graph struct {
 	ctx     context.Context //nolint:containedctx // a graph lives for one try
 	j       *jvm
-	runs    []extent
-	pieces  []extent // the same, shorter; nil before the first scan
+	view
+	pieces  []extent // the runs, shorter; nil before the first scan
 	rest    []extent // those of which nothing was known before
-	threads []thread
-	stacks  []extent // in use; nil: still to be found
 	workers int
 
 	nodes   []uint64 // address by Node
@@ -59,8 +57,8 @@ func (g *graph) note(err error) bool {
 	return err == nil
 }
 
-func newGraph(ctx context.Context, j *jvm, runs []extent, threads []thread, workers int) (*graph, error) {
-	g := &graph{ctx: ctx, j: j, runs: runs, threads: threads, workers: workers}
+func newGraph(ctx context.Context, j *jvm, v view, workers int) (*graph, error) {
+	g := &graph{ctx: ctx, j: j, view: v, workers: workers}
 	g.byHints = j.tenured != nil && j.tenured.partial && j.since != nil
 	var at []uint64
 	for i := range j.classes {
@@ -565,8 +563,9 @@ func (g *graph) elements(arrays []heap.Node, yield func(link) error) error {
 	return nil
 }
 
-// Roots implements heap.Graph: the live threads and what their stacks refer to.
-// Other roots there are, such as JNI references, are not known.
+// Roots implements heap.Graph: the live threads, what JNI global references and the
+// threads' stacks refer to. Other roots there are, such as JNI local references, are
+// not known.
 func (g *graph) Roots(yield func(n heap.Node, kind heap.RootKind)) bool {
 	var at []uint64
 	for _, t := range g.threads {
@@ -579,8 +578,19 @@ func (g *graph) Roots(yield func(n heap.Node, kind heap.RootKind)) bool {
 			}
 		}
 	}
+	isNative := map[heap.Node]bool{}
+	if g.note(g.meet(g.native)) {
+		for _, a := range g.native {
+			if n := g.find(a); n != heap.None {
+				isNative[n] = true
+				yield(n, heap.RootJNI)
+			}
+		}
+	}
 	for n := range g.onStack {
-		yield(n, heap.RootThread)
+		if !isNative[n] {
+			yield(n, heap.RootThread)
+		}
 	}
 	return false
 }

@@ -2,7 +2,6 @@ package vmstructs
 
 import (
 	"cmp"
-	"context"
 	"slices"
 
 	"github.com/leakscope/leakscope/heap"
@@ -13,29 +12,27 @@ import (
 // needs it: a connection that was opened since may be in the place of one that was
 // closed, and what holds a buffer now may be an object that was not there.
 type grown struct {
-	runs        []extent // of objects, all of them
-	fresh       []extent // those that are new
-	threads     []thread
-	objects     int64 // that are new
-	connections []hit // those of them that stand for connections
+	view
+	fresh       []extent // runs of objects that are new
+	objects     int64    // in these
+	connections []hit    // those of them that stand for connections
 }
 
 // grownSince finds what was allocated since a graph was made.
-func (j *jvm) grownSince(ctx context.Context, g *graph) (*grown, error) {
+func (j *jvm) grownSince(g *graph) (*grown, error) {
 	now, err := j.extents()
 	if err != nil {
 		return nil, err
 	}
 	out := &grown{fresh: without(now, g.runs)}
-	if out.threads, err = j.threads(); err != nil {
+	if out.view, err = j.viewOf(byStart(g.runs, out.fresh)); err != nil {
 		return nil, err
 	}
-	out.runs = byStart(g.runs, out.fresh)
 	wanted := make([]bool, len(j.classes))
 	for c := range j.classes {
 		wanted[c] = heap.StandsForConnection(j.classes, heap.ClassID(c))
 	}
-	found, err := j.newSweep(wanted).run(ctx, j, out.fresh, g.workers)
+	found, err := j.newSweep(wanted).run(g.ctx, j, out.fresh, g.workers)
 	for _, f := range found {
 		out.objects += f.objects
 		out.connections = append(out.connections, f.hits...)

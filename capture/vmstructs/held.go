@@ -111,10 +111,8 @@ func availableMemory() (int64, error) {
 
 // still is what was copied of a target that stood still.
 type still struct {
-	memory  *copied
-	runs    []extent
-	threads []thread
-	stacks  []extent
+	memory *copied
+	view
 }
 
 // tryHeld copies the heap while the target stands still, and reads the copy
@@ -140,7 +138,7 @@ func (t *Target) tryHeld(ctx context.Context, workers int, hold Hold, before sta
 	live := t.j.r
 	t.j.r = &reader{memory: s.memory}
 	defer func() { t.j.r = live }()
-	_, result, err := t.j.readHeap(ctx, workers, s.runs, s.threads, s.stacks, nil, out)
+	_, result, err := t.j.readHeap(ctx, workers, s.view, out)
 	if err != nil {
 		return nil, err
 	}
@@ -163,10 +161,11 @@ func (t *Target) copyHeap(ctx context.Context, workers int, before state, a *are
 		return nil, err
 	}
 	s := &still{memory: &copied{memory: j.r.memory}}
-	if s.runs, err = j.extents(); err != nil {
+	runs, err := j.extents()
+	if err != nil {
 		return nil, err
 	}
-	if s.threads, err = j.threads(); err != nil {
+	if s.view, err = j.viewOf(runs); err != nil {
 		return nil, err
 	}
 	if s.stacks, err = j.stackBounds(s.threads); err != nil {

@@ -341,7 +341,7 @@ func TestInterrupted(t *testing.T) {
 		}
 		before := c.cost().Calls
 		c.fault = func(call int64, _ span, read func() error) error {
-			if call == before+n {
+			if call >= before+n { // a call may be for nothing
 				cancel()
 			}
 			return read()

@@ -268,7 +268,7 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	if j.noPauses != nil {
 		return nil, errors.Join(j.noPauses, j.withoutHeap(ctx, out))
 	}
-	threads, err := j.threads()
+	v, err := j.viewOf(runs)
 	if err != nil {
 		return nil, err
 	}
@@ -277,11 +277,11 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 		j.settles, j.tenured = true, j.newTenured()
 	}
 	j.since = &before
-	g, first, err := j.readHeap(ctx, workers, runs, threads, nil, nil, out)
+	g, first, err := j.readHeap(ctx, workers, v, out)
 	var again *graph
 	var result *heap.Result
 	if err == nil {
-		again, result, err = j.readHeap(ctx, workers, runs, threads, nil, g, out)
+		again, result, err = j.readAgain(g, out)
 	}
 	var agreed *heap.Result
 	var agreeErr error
@@ -290,7 +290,7 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 		if agreed, handed, agreeErr = agree(first, result); agreeErr == nil && (handed || again.handed) && !g.byHints {
 			// Where objects change hands, what a scan has not found may be there.
 			g.rescan = true
-			if _, result, err = j.readHeap(ctx, workers, runs, threads, nil, g, out); err == nil {
+			if _, result, err = j.readAgain(g, out); err == nil {
 				agreed, _, agreeErr = agree(agreed, result)
 			}
 		}
@@ -326,44 +326,68 @@ func late(ctx context.Context) bool {
 
 type begunKey struct{}
 
-// readHeap reads what the heap's objects say. stacks are the used parts of the
-// threads' stacks, nil where they are still to be found; before is a graph of
-// the same heap whose search for objects can be used again, or nil: what is new
-// since is looked at too.
-func (j *jvm) readHeap(ctx context.Context, workers int, runs []extent, threads []thread, stacks []extent, before *graph, out *Reading) (*graph, *heap.Result, error) {
-	var since *grown
-	if before != nil {
-		var err error
-		if since, err = j.grownSince(ctx, before); err != nil {
-			return nil, nil, err
-		}
-		runs, threads = since.runs, since.threads
+// view is what a walk starts from.
+type view struct {
+	runs    []extent // of objects
+	threads []thread
+	stacks  []extent // that are in use; nil: still to be found
+	native  []uint64 // what JNI global references refer to
+}
+
+// viewOf reads what a walk starts from, beside the runs of objects and the stacks.
+func (j *jvm) viewOf(runs []extent) (v view, err error) {
+	v.runs = runs
+	if v.threads, err = j.threads(); err != nil {
+		return v, err
 	}
-	g, err := newGraph(ctx, j, runs, threads, workers)
+	v.native, err = j.handles()
+	return v, err
+}
+
+// readHeap reads what the heap's objects say.
+func (j *jvm) readHeap(ctx context.Context, workers int, v view, out *Reading) (*graph, *heap.Result, error) {
+	g, err := newGraph(ctx, j, v, workers)
 	if err != nil {
 		return nil, nil, err
 	}
-	g.stacks = stacks
-	if before != nil {
-		g.continues(before, since)
+	result, err := j.walk(g, out)
+	if err != nil && !errors.Is(err, errMoved) {
+		return nil, nil, err
 	}
+	if j.tenured != nil {
+		j.tenured.remember(g)
+	}
+	return g, result, err
+}
+
+// readAgain reads the heap that a graph was of once more. The search for objects is
+// used again; what is new since is looked at too.
+func (j *jvm) readAgain(before *graph, out *Reading) (*graph, *heap.Result, error) {
+	since, err := j.grownSince(before)
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := newGraph(before.ctx, j, since.view, before.workers)
+	if err != nil {
+		return nil, nil, err
+	}
+	g.continues(before, since)
+	result, err := j.walk(g, out)
+	return g, result, err
+}
+
+func (j *jvm) walk(g *graph, out *Reading) (*heap.Result, error) {
 	out.Counters = heap.Counters(g)
 	if err := g.stackRoots(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	result, err := heap.Attribute(g)
 	if err = cmp.Or(err, g.failed); err != nil {
-		if j.tenured != nil && before == nil && errors.Is(err, errMoved) {
-			j.tenured.remember(g)
-		}
-		return nil, nil, err
+		return nil, err
 	}
-	out.HeapUsed, out.Settled = total(runs), g.settled
-	if j.tenured != nil && before == nil {
-		j.tenured.remember(g)
-	}
+	out.HeapUsed, out.Settled = total(g.runs), g.settled
 	result.Objects, result.Bytes = g.objects, j.r.cost().Bytes
-	return g, result, nil
+	return result, nil
 }
 
 func total(runs []extent) (sum int64) {
@@ -375,7 +399,7 @@ func total(runs []extent) (sum int64) {
 
 // withoutHeap reads what takes no look at the heap as a whole.
 func (j *jvm) withoutHeap(ctx context.Context, out *Reading) error {
-	g, err := newGraph(ctx, j, []extent{{pageSize, 1 << 47}}, nil, 1)
+	g, err := newGraph(ctx, j, view{runs: []extent{{pageSize, 1 << 47}}}, 1)
 	if err != nil {
 		return err
 	}
