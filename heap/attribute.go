@@ -69,6 +69,8 @@ type walk struct {
 	warnings    []string
 
 	threadCaches []ThreadCache
+
+	framesMissing bool // what only the frames of virtual threads hold is not known to be held
 }
 
 // way is how the objects that a search met were reached.

@@ -110,7 +110,7 @@ func (w *walk) readEvidence() error {
 	for i := range w.connections {
 		c := &w.connections[i]
 		for _, n := range w.connNodes[i] {
-			if yes, known := w.reachable(n); known {
+			if yes, known := w.reachable(n); known && (yes || !w.framesMissing) {
 				if c.Reachable == nil {
 					c.Reachable = new(bool)
 				}

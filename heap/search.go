@@ -22,6 +22,15 @@ func (w *walk) walkRoots() error {
 		}
 		return nil
 	}
+	isRoot := map[Node]bool{}
+	for _, r := range roots {
+		if w.className(r.node) == virtualThread {
+			isRoot[r.node] = true
+		}
+	}
+	if err := w.noteVirtual(isRoot); err != nil {
+		return err
+	}
 	slices.SortStableFunc(roots, func(a, b root) int { return int(a.kind) - int(b.kind) })
 	w.rootWay.grow(w.reached())
 	var set []Node

@@ -34,7 +34,9 @@ func (w *walk) judge(n Node, row *Allocation) {
 	}
 	held, known := w.reachable(n)
 	if known && !held {
-		row.Fate = FateUnreachable
+		if row.Fate = FateUnreachable; w.framesMissing {
+			row.Fate = FateUnattributed
+		}
 		return
 	}
 	if w.images[n] {

@@ -61,6 +61,7 @@ var wantedClasses = []wanted{
 	{"jdk.internal.jimage.BasicImageReader", roleImage, []string{"memoryMap"}},
 
 	{"java.lang.Thread", roleThread, []string{"eetop", "name"}},
+	{virtualThread, roleThread, []string{"state"}},
 	{"java.util.concurrent.atomic.AtomicLong", roleCounter, []string{"value"}},
 
 	// sun.nio.ch and java.net

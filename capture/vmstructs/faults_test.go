@@ -305,10 +305,19 @@ func TestHandlesDamaged(t *testing.T) {
 				t.Fatalf("%d handles, a block at 0x%x: %v", len(found), block, err)
 			}
 			for _, damage := range []struct{ at, value uint64 }{
-				{global, 0x10}, {global, storage + 8}, {global, 1 << 46},
-				{storage + inStorage, 0}, {storage + inStorage, 1}, {storage + inStorage, storage},
-				{array, 0}, {array + 8, 0}, {array + 8, 1 << 40}, {array, 1 << 40},
-				{array + arrayHeader, 0}, {array + arrayHeader, 4}, {array + arrayHeader, storage},
+				{global, 0x10},
+				{global, storage + 8},
+				{global, 1 << 46},
+				{storage + inStorage, 0},
+				{storage + inStorage, 1},
+				{storage + inStorage, storage},
+				{array, 0},
+				{array + 8, 0},
+				{array + 8, 1 << 40},
+				{array, 1 << 40},
+				{array + arrayHeader, 0},
+				{array + arrayHeader, 4},
+				{array + arrayHeader, storage},
 				{block + 8*(placesInBlock+1), 0},
 			} {
 				err := exactOrError(t, m.set(t, damage.at, damage.value), truth)

@@ -15,8 +15,8 @@ import (
 // numbers as they are met; of each the address and the class are kept, its
 // fields are read when they are asked for.
 type graph struct {
-	ctx     context.Context //nolint:containedctx // a graph lives for one try
-	j       *jvm
+	ctx context.Context //nolint:containedctx // a graph lives for one try
+	j   *jvm
 	view
 	pieces  []extent // the runs, shorter; nil before the first scan
 	rest    []extent // those of which nothing was known before
@@ -563,17 +563,20 @@ func (g *graph) elements(arrays []heap.Node, yield func(link) error) error {
 	return nil
 }
 
-// Roots implements heap.Graph: the live threads, what JNI global references and the
-// threads' stacks refer to. Other roots there are, such as JNI local references, are
+// Roots implements heap.Graph: the live threads, virtual ones too, what JNI global
+// references and the threads' stacks refer to. Other roots there are, such as JNI local references, are
 // not known.
 func (g *graph) Roots(yield func(n heap.Node, kind heap.RootKind)) bool {
-	var at []uint64
+	at, err := g.virtualThreads()
+	if !g.note(err) || !g.note(g.stackRoots(at)) {
+		return false
+	}
 	for _, t := range g.threads {
 		at = append(at, t.object)
 	}
 	if g.note(g.meet(at)) {
-		for _, t := range g.threads {
-			if n := g.find(t.object); n != heap.None {
+		for _, a := range at {
+			if n := g.find(a); n != heap.None {
 				yield(n, heap.RootThread)
 			}
 		}

@@ -13,9 +13,9 @@ import (
 // closed, and what holds a buffer now may be an object that was not there.
 type grown struct {
 	view
-	fresh       []extent // runs of objects that are new
-	objects     int64    // in these
-	connections []hit    // those of them that stand for connections
+	fresh   []extent // runs of objects that are new
+	objects int64    // in these
+	found   []hit    // connections and virtual threads
 }
 
 // grownSince finds what was allocated since a graph was made.
@@ -30,12 +30,12 @@ func (j *jvm) grownSince(g *graph) (*grown, error) {
 	}
 	wanted := make([]bool, len(j.classes))
 	for c := range j.classes {
-		wanted[c] = heap.StandsForConnection(j.classes, heap.ClassID(c))
+		wanted[c] = heap.StandsForConnection(j.classes, heap.ClassID(c)) || j.klasses[c] == j.virtual.thread
 	}
 	found, err := j.newSweep(wanted).run(g.ctx, j, out.fresh, g.workers)
 	for _, f := range found {
 		out.objects += f.objects
-		out.connections = append(out.connections, f.hits...)
+		out.found = append(out.found, f.hits...)
 	}
 	return out, err
 }
@@ -45,7 +45,7 @@ func (j *jvm) grownSince(g *graph) (*grown, error) {
 func (g *graph) continues(before *graph, since *grown) {
 	g.again, g.rescan, g.searched = true, before.rescan, before.searched
 	g.sought, g.settled, g.objects = before.sought, before.settled, before.objects+since.objects
-	g.found = slices.Concat(before.found, since.connections)
+	g.found = slices.Concat(before.found, since.found)
 	slices.SortFunc(g.found, func(a, b hit) int { return cmp.Compare(a.from, b.from) })
 	g.pieces, g.rest = byStart(before.pieces, since.fresh), byStart(before.rest, since.fresh)
 	g.recalled = before.memory()

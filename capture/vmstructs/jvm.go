@@ -20,6 +20,8 @@ type jvm struct {
 	byKey   map[uint64]*klass
 	byPlace map[uint64]*klass // by address
 
+	virtual virtual
+
 	fieldsKept int
 	spaces     []space  // of the heap, as they were last read
 	noPauses   error    // why pauses can't be seen of a collector that does not count collections

@@ -26,6 +26,7 @@ type klass struct {
 	id      heap.ClassID
 	maps    []oopMap
 	isClass bool // it is java.lang.Class: its objects differ in size
+	isChunk bool // it is jdk.internal.vm.StackChunk: so do its
 	array   bool // of references
 
 	loaded  bool // own and statics are read
@@ -220,7 +221,10 @@ func (j *jvm) addClasses(ks []*klass) error {
 			j.classes[k.id].Super = s.id
 		}
 	}
-	return j.checkSupers()
+	if err := j.checkSupers(); err != nil {
+		return err
+	}
+	return j.findVirtual()
 }
 
 // checkSupers makes sure that every chain of superclasses ends.

@@ -189,6 +189,13 @@ func (s *scanner) object(at uint64, o *object) (ok bool, err error) {
 		}
 		o.size = 8 * uint64(binary.LittleEndian.Uint32(b[l.mirrorSize:]))
 	}
+	if v := &s.j.virtual; o.class.isChunk {
+		b, err := s.view(at, int(v.start))
+		if err != nil || len(b) < int(v.start) {
+			return false, err
+		}
+		o.size = s.j.chunkSize(binary.LittleEndian.Uint32(b[v.size:]))
+	}
 	return o.size >= 8 && o.size < maxObject && o.size <= s.end-at, nil
 }
 

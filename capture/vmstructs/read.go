@@ -378,9 +378,6 @@ func (j *jvm) readAgain(before *graph, out *Reading) (*graph, *heap.Result, erro
 
 func (j *jvm) walk(g *graph, out *Reading) (*heap.Result, error) {
 	out.Counters = heap.Counters(g)
-	if err := g.stackRoots(); err != nil {
-		return nil, err
-	}
 	result, err := heap.Attribute(g)
 	if err = cmp.Or(err, g.failed); err != nil {
 		return nil, err

@@ -76,7 +76,7 @@ func (r *recording) clear(at, end uint64) {
 // kept are the classes whose objects and fields are in an image. Of others
 // there are the names, and how large their objects are.
 var kept = regexp.MustCompile(`^(Owners|(java|jdk\.internal|sun)\.(nio|ref|misc)\.(ch\.|channels\.)?(spi\.)?[A-Z]|java\.net\.(Inet|Socket|ServerSocket)|java\.io\.File|` +
-	`java\.lang\.(Object|Class|Thread|ThreadLocal|ThreadGroup|Number|Long|Integer|ref\.)|jdk\.internal\.(module\.SystemModuleFinders|jimage)|` +
+	`java\.lang\.(Object|Class|VirtualThread|Thread|ThreadLocal|ThreadGroup|Number|Long|Integer|ref\.)|jdk\.internal\.(module\.SystemModuleFinders|jimage|vm\.(Continuation|StackChunk))|` +
 	`java\.util\.(Array|Hash|Linked|Collections\$Sync)|java\.util\.concurrent\.(locks|atomic|ConcurrentHash|CopyOnWrite))`)
 
 func cut(name string) bool {

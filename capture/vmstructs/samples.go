@@ -17,7 +17,7 @@ type sample struct {
 
 // headOf is what never changes of an object.
 func headOf(k *klass, size uint64) uint64 {
-	if k.isClass {
+	if k.isClass || k.isChunk {
 		size = 0 // told by a field, not by the header
 	}
 	return k.address ^ size*0x9e3779b97f4a7c15

@@ -3,6 +3,7 @@ package vmstructs
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/leakscope/leakscope/heap"
 )
@@ -44,8 +45,13 @@ func (j *jvm) stackBounds(threads []thread) ([]extent, error) {
 
 // stackRoots meets what the stacks of threads refer to. It takes every word
 // that leads to an object for a reference, so what is in use is never missed;
-// a word left over may keep garbage.
-func (g *graph) stackRoots() error {
+// a word left over may keep garbage. Virtual threads go from the heap to the stack of
+// another thread and back: theirs are looked at before those and after.
+func (g *graph) stackRoots(virtual []uint64) error {
+	g.onStack = map[heap.Node]bool{}
+	if err := g.frameRoots(virtual); err != nil {
+		return err
+	}
 	stacks := g.stacks // of a target that stood still
 	if stacks == nil {
 		var err error
@@ -53,15 +59,45 @@ func (g *graph) stackRoots() error {
 			return err
 		}
 	}
-	g.onStack = map[heap.Node]bool{}
+	if err := g.rootsIn(stacks); err != nil {
+		return fmt.Errorf("stacks of threads: %w", err) // one may have ended
+	}
+	return g.frameRoots(virtual)
+}
+
+func (g *graph) frameRoots(virtual []uint64) error {
+	if len(virtual) == 0 {
+		return nil
+	}
+	frames, err := g.frames(virtual)
+	if err == nil {
+		err = g.rootsIn(frames)
+	}
+	if err != nil {
+		return fmt.Errorf("stacks of virtual threads: %w", err)
+	}
+	return nil
+}
+
+// stackBatch bounds how many stacks are read at once.
+const stackBatch = 64
+
+// rootsIn meets what the words of stacks lead to.
+func (g *graph) rootsIn(stacks []extent) error {
 	var at []uint64
-	for _, stack := range stacks {
-		b := make([]byte, stack.end-stack.start)
-		if err := g.j.r.read([]span{{stack.start, b}}); err != nil {
-			return fmt.Errorf("stack of a thread: %w", err) // it may have ended
+	for some := range slices.Chunk(stacks, stackBatch) {
+		raw := make([]byte, total(some))
+		spans := make([]span, len(some))
+		rest := raw
+		for i, s := range some {
+			spans[i] = span{s.start, rest[:s.end-s.start]}
+			rest = rest[s.end-s.start:]
+		}
+		if err := g.j.r.read(spans); err != nil {
+			return err
 		}
 		at = at[:0]
-		for ; len(b) >= 8; b = b[8:] {
+		for b := raw; len(b) >= 8; b = b[8:] {
 			w := binary.LittleEndian.Uint64(b)
 			if g.inHeap(w) {
 				at = append(at, w)

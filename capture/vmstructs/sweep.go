@@ -82,7 +82,7 @@ func (j *jvm) newSweep(wanted []bool) *sweep {
 		}
 		sh := shape{key: uint32(key) + 1, class: k, maps: k.maps, array: k.array, wanted: wanted != nil && wanted[k.id]}
 		switch {
-		case k.isClass, k.helper == 0:
+		case k.isClass, k.isChunk, k.helper == 0:
 			sh.special = true
 		case k.helper > 0:
 			sh.size = uint32(k.helper) &^ 7
