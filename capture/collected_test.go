@@ -3,6 +3,7 @@ package capture_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,10 +26,10 @@ type churner struct {
 }
 
 // start starts it and waits until its heap is full.
-func (c churner) start(t *testing.T, jdk scenario.JDK, classes, collector string) (pid int) {
+func (c churner) start(t *testing.T, jdk scenario.JDK, classes, collector string, flags ...string) (pid int) {
 	t.Helper()
-	return launch(t, jdk, "-Xmx"+c.maxHeap+"m", "-Xms"+c.maxHeap+"m", "-Xmn"+c.young+"m",
-		"-XX:MaxTenuringThreshold=1", "-XX:+Use"+collector+"GC", "-cp", classes, "Churner", c.old, c.promoted, c.dying, c.reconnect)
+	flags = append(flags, "-Xmx"+c.maxHeap+"m", "-Xms"+c.maxHeap+"m", "-Xmn"+c.young+"m", "-XX:MaxTenuringThreshold=1", "-XX:+Use"+collector+"GC")
+	return launch(t, jdk, append(flags, "-cp", classes, "Churner", c.old, c.promoted, c.dying, c.reconnect)...)
 }
 
 // leftOpen takes of what a capture says is held what it left open, and says so:
@@ -76,6 +77,71 @@ func lasting(t *testing.T, h *snapshot.Heap) (rows []string, byConnection int) {
 	}), byConnection
 }
 
+// outcome is what captures of a churner were like.
+type outcome struct {
+	perSecond            float64 // collections
+	held                 int     // allocations and connections
+	tries, settled, left []int   // of each that was accepted: settled in MiB, left how many were left open
+	seconds              []float64
+}
+
+// captured captures a churner and fails the test where a reading that was accepted is
+// not that of a heap dump.
+func (c churner) captured(t *testing.T, pid int) (o outcome) {
+	t.Helper()
+	dumped := run(t, capture.Options{PID: pid, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
+	if dumped.Heap == nil {
+		t.Fatal("no heap dump: ", sourceOf(t, dumped, snapshot.SourceHeapDump).Reason)
+	}
+	want, byConnection := lasting(t, dumped.Heap)
+	if byConnection != clients {
+		t.Fatalf("the dump says of %d buffers of %d that a connection is beside", byConnection, clients)
+	}
+	byConnection = 0
+	begun, collections := time.Now(), dumped.JVM.Collections.Or(0)
+	reasons := map[string]int{}
+	for i := range c.captures {
+		s := run(t, capture.Options{PID: pid, Budget: c.budget})
+		source := sourceOf(t, s, snapshot.SourceVMStructs)
+		for key, text := range source.Detail {
+			if reason, ok := strings.CutPrefix(key, "rejected: "); ok {
+				n, _ := strconv.Atoi(text)
+				reasons[reason] += n
+			}
+		}
+		if s.JVM != nil {
+			collections = max(collections, s.JVM.Collections.Or(0))
+		}
+		if s.Heap == nil {
+			t.Logf("capture %d: %s", i, source.Reason)
+			continue
+		}
+		n, err := strconv.Atoi(source.Detail["tries"])
+		if err != nil {
+			t.Fatalf("tries: %v in %+v", err, source)
+		}
+		o.tries, o.seconds = append(o.tries, n), append(o.seconds, source.DurationSeconds)
+		if bytes, ok := strings.CutSuffix(source.Detail["settled"], " bytes"); ok {
+			n, _ := strconv.Atoi(bytes)
+			o.settled = append(o.settled, n>>20)
+		}
+		now, beside := lasting(t, s.Heap)
+		byConnection += beside
+		held, open := leftOpen(want, now)
+		o.left = append(o.left, open)
+		if d := differences(want, held); len(d) > 0 {
+			t.Errorf("capture %d was accepted after %d tries and is wrong (%s scanned before):\n%s\n%q", i, n, source.Detail["settled"], strings.Join(d, "\n"), s.Heap.Warnings)
+		}
+	}
+	o.held, o.perSecond = len(want), float64(collections-dumped.JVM.Collections.Or(0))/time.Since(begun).Seconds()
+	t.Logf("%d of %d accepted, tries %v, MiB scanned before %v, left open %v, rejected %v, %d of %d beside a connection that is new",
+		len(o.tries), c.captures, o.tries, o.settled, o.left, reasons, byConnection, clients*len(o.tries))
+	return o
+}
+
+// clients is how many of a Churner's connect anew.
+const clients = 10
+
 // TestCollectedOften captures a program whose young generation is so small that
 // collections come more often than its heap can be scanned: the old objects are
 // scanned before. They change too: some are promoted, others are dropped and
@@ -96,68 +162,61 @@ func TestCollectedOften(t *testing.T) {
 	for _, jdk := range jdks {
 		for _, collector := range collectors {
 			t.Run(jdk.String()+"/"+collector, func(t *testing.T) {
-				pid := c.start(t, jdk, classes, collector)
-				dumped := run(t, capture.Options{PID: pid, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
-				if dumped.Heap == nil {
-					t.Fatal("no heap dump: ", sourceOf(t, dumped, snapshot.SourceHeapDump).Reason)
-				}
-				want, byConnection := lasting(t, dumped.Heap)
-				if byConnection != 10 {
-					t.Fatalf("the dump says of %d buffers of 10 that a connection is beside", byConnection)
-				}
-				byConnection = 0
-				begun, collections := time.Now(), dumped.JVM.Collections.Or(0)
-				var tries, settled, left []int
-				var seconds []float64
-				reasons := map[string]int{}
-				for i := range c.captures {
-					s := run(t, capture.Options{PID: pid, Budget: c.budget})
-					source := sourceOf(t, s, snapshot.SourceVMStructs)
-					for key, text := range source.Detail {
-						if reason, ok := strings.CutPrefix(key, "rejected: "); ok {
-							n, _ := strconv.Atoi(text)
-							reasons[reason] += n
-						}
-					}
-					if s.JVM != nil {
-						collections = max(collections, s.JVM.Collections.Or(0))
-					}
-					if s.Heap == nil {
-						t.Logf("capture %d: %s", i, source.Reason)
-						continue
-					}
-					n, err := strconv.Atoi(source.Detail["tries"])
-					if err != nil {
-						t.Fatalf("tries: %v in %+v", err, source)
-					}
-					tries, seconds = append(tries, n), append(seconds, source.DurationSeconds)
-					if bytes, ok := strings.CutSuffix(source.Detail["settled"], " bytes"); ok {
-						n, _ := strconv.Atoi(bytes)
-						settled = append(settled, n>>20)
-					}
-					now, n10 := lasting(t, s.Heap)
-					byConnection += n10
-					held, open := leftOpen(want, now)
-					left = append(left, open)
-					if d := differences(want, held); len(d) > 0 {
-						t.Errorf("capture %d was accepted after %d tries and is wrong (%s scanned before):\n%s\n%q", i, n, source.Detail["settled"], strings.Join(d, "\n"), s.Heap.Warnings)
-					}
-				}
-				perSecond := float64(collections-dumped.JVM.Collections.Or(0)) / time.Since(begun).Seconds()
-				t.Logf("%d of %d accepted, tries %v, MiB scanned before %v, left open %v, rejected %v, %d of %d beside a connection that is new", len(tries), c.captures, tries, settled, left, reasons, byConnection, 10*len(tries))
-				if len(tries) == 0 {
+				o := c.captured(t, c.start(t, jdk, classes, collector))
+				if len(o.tries) == 0 {
 					if os.Getenv("LEAKSCOPE_CAPTURES") != "" { // else the race detector may be what takes the time
 						t.Error("nothing was accepted")
 					}
 					return
 				}
-				if open := median(left); open > len(want)/20 {
-					t.Errorf("%d allocations of %d are left open", open, len(want))
+				if open := median(o.left); open > o.held/20 {
+					t.Errorf("%d allocations of %d are left open", open, o.held)
 				}
-				fmt.Fprintf(&table, "| %s | %s | %.1f | %d of %d | %d | %d | %d | %d | %.1f s |\n", collector, jdk, perSecond, len(tries), c.captures,
-					len(settled), median(tries), slices.Max(tries), slices.Max(left), median(seconds))
+				fmt.Fprintf(&table, "| %s | %s | %.1f | %d of %d | %d | %d | %d | %d | %.1f s |\n", collector, jdk, o.perSecond, len(o.tries), c.captures,
+					len(o.settled), median(o.tries), slices.Max(o.tries), slices.Max(o.left), median(o.seconds))
 			})
 		}
 	}
 	t.Logf("\n%s", &table)
+}
+
+// TestMarked captures a program whose old objects are marked all the time and whose
+// classes are unloaded: G1 overwrites the dead of a region while the program runs, and
+// no collection is counted for that (21 on).
+func TestMarked(t *testing.T) {
+	c := churner{old: "150", maxHeap: "400", young: "24", promoted: "10", dying: "20", reconnect: "1000", captures: many(t, 3), budget: 5 * time.Second}
+	classes := compiled(t, "testdata/Churner.java", "8")
+	found := false
+	for _, jdk := range scenario.JDKs(t) {
+		if jdk.Feature < 21 {
+			continue
+		}
+		found = true
+		t.Run(jdk.String(), func(t *testing.T) {
+			log := filepath.Join(t.TempDir(), "gc.log")
+			inside := log
+			if jdk.OwnRoot() {
+				inside = "/host" + log
+			}
+			pid := c.start(t, jdk, classes, "G1", "-XX:InitiatingHeapOccupancyPercent=5", "-Xlog:gc*:file="+inside)
+			count := func(what string) int {
+				text, err := os.ReadFile(log)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return strings.Count(string(text), what)
+			}
+			const scrubbed, mixed = "Concurrent Rebuild Remembered Sets and Scrub Regions", "Pause Young (Mixed)"
+			before, mixedBefore := count(scrubbed), count(mixed)
+			o := c.captured(t, pid)
+			scrubs, mixes := (count(scrubbed)-before)/2, count(mixed)-mixedBefore // each is logged twice
+			t.Logf("regions were scrubbed %d times, %d mixed collections", scrubs, mixes)
+			if scrubs == 0 || len(o.tries) == 0 && many(t, 0) > 0 {
+				t.Errorf("%d of %d captures accepted while regions were scrubbed %d times", len(o.tries), c.captures, scrubs)
+			}
+		})
+	}
+	if !found {
+		t.Log("no JDK at hand scrubs regions: see scripts/jdks.sh")
+	}
 }

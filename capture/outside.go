@@ -91,6 +91,9 @@ func (r *recorder) owners() {
 		if reading.Settled > 0 {
 			s.Detail["settled"] = strconv.FormatInt(reading.Settled, 10) + " bytes"
 		}
+		if reading.Dead > 0 {
+			s.Detail["dead, of unloaded classes"] = strconv.FormatInt(reading.Dead, 10) + " bytes"
+		}
 		for reason, n := range tally(reading.Rejected) {
 			s.Detail["rejected: "+reason] = strconv.Itoa(n)
 		}

@@ -1,7 +1,11 @@
 import java.io.BufferedReader;
+import java.io.File;
 import java.io.InputStreamReader;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
+import java.net.MalformedURLException;
+import java.net.URL;
+import java.net.URLClassLoader;
 import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
@@ -16,13 +20,18 @@ import java.util.concurrent.atomic.AtomicLong;
 /**
  * A server whose old objects change all the time: it makes new ones, which are promoted, and drops as many, which are
  * reclaimed. What it holds off the heap stays the same, but the objects that hold it lie among the others and move with
- * them. Some of it two things hold: a table of the application, and something beside a connection, which a few clients
+ * them. Classes are loaded and unloaded on the way. Some of it two things hold: a table of the application, and something beside a connection, which a few clients
  * close and open anew, to 127.0.0.2. Arguments: megabytes of old objects, megabytes a second of new ones, megabytes a
  * second that die young, milliseconds between two new connections (0: none).
  */
 public final class Churner {
     static final class Session {
         final List<ByteBuffer> pending = new ArrayList<ByteBuffer>();
+    }
+
+    public static final class Stranger {
+        long number = 0x5eed;
+        Object self = this;
     }
 
     static final class Client {
@@ -63,9 +72,19 @@ public final class Churner {
         return (int) ((random >>> 33) % bound);
     }
 
+    /** An object of a class of its own, which is unloaded some time after the object is dropped. */
+    static Object stranger() {
+        try {
+            URL[] here = {new File(System.getProperty("java.class.path")).toURI().toURL()};
+            return new URLClassLoader(here, null).loadClass("Churner$Stranger").getDeclaredConstructor().newInstance();
+        } catch (ReflectiveOperationException | MalformedURLException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
     /** About as many bytes as CHUNK, of all that a scan looks for and that is no allocation, and of what it does not. */
     static Node chunk(ByteBuffer of) {
-        Node last = null;
+        Node last = next(64) == 0 ? new Node(null, stranger(), number) : null;
         for (int size = 0; size < CHUNK; ) {
             Object payload;
             int kind = next(1024);

@@ -155,6 +155,7 @@ func (t *Target) copyHeap(ctx context.Context, workers int, before state, a *are
 	}
 	now, err := j.quiet()
 	if err == nil && now != before {
+		j.current = false
 		err = j.readMirrors()
 	}
 	if err != nil {

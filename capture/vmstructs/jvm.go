@@ -3,6 +3,7 @@ package vmstructs
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/leakscope/leakscope/heap"
 )
@@ -21,6 +22,9 @@ type jvm struct {
 	byPlace map[uint64]*klass // by address
 
 	virtual virtual
+	keys    keyRange     // of all classes
+	current bool         // the classes are those of the try
+	dead    atomic.Int64 // bytes of objects that were passed over, their classes being gone
 
 	fieldsKept int
 	spaces     []space  // of the heap, as they were last read

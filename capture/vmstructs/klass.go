@@ -68,7 +68,7 @@ func errTooMuch(what string) error {
 func (j *jvm) loadClasses() error {
 	j.byKey, j.byPlace = map[uint64]*klass{}, map[uint64]*klass{}
 	j.klasses, j.classes = nil, nil
-	j.fieldsKept = 0
+	j.fieldsKept, j.keys = 0, keyRange{}
 	frontier := []uint64{j.layout.objectKlass}
 	for _, at := range j.layout.typeArrays {
 		frontier = append(frontier, j.r.u64(at))
@@ -214,7 +214,9 @@ func (j *jvm) addClasses(ks []*klass) error {
 		j.klasses = append(j.klasses, k)
 		j.classes = append(j.classes, heap.Class{Name: names[i], Super: heap.NoClass, Mirror: heap.None})
 		j.byPlace[k.address] = k
-		j.byKey[j.layout.klassKey(k.address)] = k
+		key := j.layout.klassKey(k.address)
+		j.byKey[key] = k
+		j.keys.add(key)
 	}
 	for _, k := range ks {
 		if s, ok := j.byPlace[k.super]; ok {

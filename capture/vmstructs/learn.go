@@ -90,6 +90,7 @@ const maxWaits = 500
 // prepare does what a try can do before collections are a matter, so that the
 // try itself is short.
 func (j *jvm) prepare(ctx context.Context, workers int) error {
+	j.current = false
 	if err := j.loadClasses(); err != nil {
 		return err
 	}

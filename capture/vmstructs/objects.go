@@ -25,6 +25,7 @@ const (
 	blockSize  = 1 << 20 // of the heap that one read copies, at most
 	firstBlock = 4 << 10 // where a large object may begin
 	maxObject  = 1 << 40
+	maxDead    = 1 << 16 // in one run
 )
 
 // scanner reads runs of objects. Each goroutine has one.
@@ -106,6 +107,7 @@ func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit
 		s.ahead = blockSize
 	}
 	var o object
+	last, tries := e.start, 0
 	for at := e.start; at < e.end; {
 		if read := s.at + uint64(len(s.block)); len(s.block) == 0 || at >= read {
 			if at > read+firstBlock {
@@ -127,8 +129,20 @@ func (s *scanner) run(ctx context.Context, stop <-chan struct{}, e extent, visit
 			return err
 		}
 		if !ok {
-			return cmp.Or(s.j.moved(), fmt.Errorf("no object that is known at 0x%x", at))
+			next, skipped, err := s.behindDead(at, last)
+			if err != nil {
+				return err
+			}
+			if !skipped {
+				return cmp.Or(s.j.moved(), fmt.Errorf("%w at 0x%x", errUnknown, at))
+			}
+			if tries++; tries > maxDead {
+				return fmt.Errorf("%w: more than %d dead objects between 0x%x and 0x%x", ErrUnsupported, maxDead, e.start, at)
+			}
+			at, last = next, next
+			continue
 		}
+		last = at
 		if at, err = visit(&o); err != nil {
 			return err
 		}

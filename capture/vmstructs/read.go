@@ -89,6 +89,7 @@ type Reading struct {
 	Cleaners []Buffer       // where Heap is nil: what frees direct buffers
 	HeapUsed int64          // bytes between the bounds of the regions
 	Settled  int64          // bytes of these that earlier tries have scanned, and this one not again
+	Dead     int64          // bytes of dead objects that were passed over, in all scans: their classes are gone
 	Tries    int
 	Rejected []string // why each try but the last was thrown away
 	Cost     Cost
@@ -121,7 +122,8 @@ func (t *Target) Read(ctx context.Context, o Options) (*Reading, error) {
 		workers = min(2, runtime.GOMAXPROCS(0))
 	}
 	out := &Reading{}
-	defer func() { out.Cost = t.j.r.cost() }()
+	t.j.dead.Store(0)
+	defer func() { out.Cost, out.Dead = t.j.r.cost(), t.j.dead.Load() }()
 	var last error
 	odd := 0
 	unstable := func() error { return fmt.Errorf("%w: %d tries, the last one: %w", ErrUnstable, out.Tries, last) }
@@ -145,6 +147,7 @@ func (t *Target) Read(ctx context.Context, o Options) (*Reading, error) {
 		}
 		if t.j.tenured != nil {
 			t.j.tenured.rejected(err)
+			t.j.tenured.reload = t.j.tenured.reload || errors.Is(err, errUnknown)
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err
@@ -247,10 +250,10 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	if err != nil {
 		return nil, err
 	}
-	if prepared {
-		err = j.readMirrors()
-	} else {
+	if j.current = !prepared || j.tenured.reload; j.current {
 		err = j.loadClasses()
+	} else {
+		err = j.readMirrors()
 	}
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -32,8 +33,11 @@ type tenured struct {
 	step    uint64 // from one sample to the next, at least
 	seed    maphash.Seed
 
+	reload bool // classes are to be read in the try, where it met what is of none
+
 	mu        sync.Mutex
-	wanted    []uint64 // addresses of the classes that were looked for
+	gaps      map[uint64]uint64 // in the stretches: where dead objects of classes that are gone begin and end
+	wanted    []uint64          // addresses of the classes that were looked for
 	stretches []stretch
 
 	hints
@@ -167,15 +171,17 @@ func (t *tenured) there(spaces []space) {
 	t.prune()
 }
 
-// prune drops ways that begin where nothing is known any more.
+// prune drops ways and gaps that begin where nothing is known any more.
 func (t *tenured) prune() {
-	t.ways = slices.DeleteFunc(t.ways, func(r settledReference) bool {
-		i, ok := slices.BinarySearchFunc(t.stretches, r.from, func(s stretch, a uint64) int { return cmp.Compare(s.start, a) })
+	gone := func(a uint64) bool {
+		i, ok := slices.BinarySearchFunc(t.stretches, a, func(s stretch, a uint64) int { return cmp.Compare(s.start, a) })
 		if !ok {
 			i--
 		}
-		return i < 0 || r.from >= t.stretches[i].end
-	})
+		return i < 0 || a >= t.stretches[i].end
+	}
+	t.ways = slices.DeleteFunc(t.ways, func(r settledReference) bool { return gone(r.from) })
+	maps.DeleteFunc(t.gaps, func(at, _ uint64) bool { return gone(at) })
 }
 
 // still keeps of what was found what is so still.
