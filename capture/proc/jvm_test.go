@@ -79,11 +79,7 @@ func TestMappingsOfAJVM(t *testing.T) {
 				t.Errorf("%+v %v", target, err)
 			}
 			stop(t, pid)
-			mappings, err := f.Mappings(pid, heap)
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkSums(t, pid, mappings)
+			mappings := checkSums(t, pid, func() ([]snapshot.Mapping, error) { return f.Mappings(pid, heap) })
 			rows, rss, size := map[snapshot.MappingKind]int{}, map[snapshot.MappingKind]int64{}, map[snapshot.MappingKind]int64{}
 			for _, m := range mappings {
 				rows[m.Kind]++
