@@ -45,7 +45,7 @@ test-jdks: test-prereqs
 # Captures without a pause while the target allocates and collects: how many are
 # accepted, that no wrong one is, and what the target notices. Some minutes.
 stability: test-prereqs
-	LEAKSCOPE_CAPTURES=100 $(GO) test -v -timeout 120m -run 'TestStability|TestNoTrace|TestCollectedOften|TestMovers' ./capture -args -update-zero-pause
+	LEAKSCOPE_CAPTURES=100 $(GO) test -v -timeout 120m -run 'TestStability|TestNoTrace|TestCollectedOften|TestMarked|TestMovers|TestVirtual' ./capture -args -update-zero-pause
 
 lint: vet fumpt $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...

@@ -29,10 +29,7 @@ func TestNative(t *testing.T) {
 		for _, collector := range []string{"Serial", "G1"} {
 			t.Run(fmt.Sprintf("%s/%s", jdk, collector), func(t *testing.T) {
 				pid := launch(t, jdk, "-Xmx128m", "-XX:+Use"+collector+"GC", "-cp", classes, "Native", fmt.Sprint(count))
-				dumped := run(t, capture.Options{PID: pid, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
-				if dumped.Heap == nil {
-					t.Fatal("no heap dump: ", sourceOf(t, dumped, snapshot.SourceHeapDump).Reason)
-				}
+				dumped := dump(t, pid)
 				for _, pause := range []time.Duration{0, time.Minute} {
 					s := run(t, capture.Options{PID: pid, MaxPause: pause})
 					if s.Heap == nil {

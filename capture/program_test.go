@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/leakscope/leakscope/capture"
 	"github.com/leakscope/leakscope/internal/scenario"
+	"github.com/leakscope/leakscope/snapshot"
 )
 
 // compiled compiles a Java program of a test for JDK 8 and later, or for a later
@@ -24,6 +26,16 @@ func compiled(t testing.TB, source, release string) (classes string) {
 		t.Fatal(err)
 	}
 	return classes
+}
+
+// dump captures a program by a heap dump.
+func dump(t *testing.T, pid int) *snapshot.Snapshot {
+	t.Helper()
+	s := run(t, capture.Options{PID: pid, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
+	if s.Heap == nil {
+		t.Fatal("no heap dump: ", sourceOf(t, s, snapshot.SourceHeapDump).Reason)
+	}
+	return s
 }
 
 // launch starts a program that says "ready" when it is, and that ends with its

@@ -141,10 +141,7 @@ func TestStability(t *testing.T) {
 			}
 			t.Run(name+"/"+jdk.String(), func(t *testing.T) {
 				p := scenario.Start(t, name, jdk, scenario.Options{JVMArguments: append([]string{"-Xmx512m"}, strings.Fields(os.Getenv("LEAKSCOPE_TEST_JVM"))...)})
-				dumped := run(t, capture.Options{PID: p.PID, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
-				if dumped.Heap == nil {
-					t.Fatal("no heap dump: ", sourceOf(t, dumped, snapshot.SourceHeapDump).Reason)
-				}
+				dumped := dump(t, p.PID)
 				want := holdings(dumped.Heap)
 				p.Load(t, 0, 0)
 				for _, level := range levels {

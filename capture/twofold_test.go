@@ -21,10 +21,7 @@ func TestTwofold(t *testing.T) {
 		for _, alone := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/alone=%t", jdk, alone), func(t *testing.T) {
 				pid := launch(t, jdk, "-Xmx128m", "-cp", classes, "Twofold", fmt.Sprint(count), fmt.Sprint(alone))
-				dumped := run(t, capture.Options{PID: pid, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
-				if dumped.Heap == nil {
-					t.Fatal("no heap dump: ", sourceOf(t, dumped, snapshot.SourceHeapDump).Reason)
-				}
+				dumped := dump(t, pid)
 				want := holdings(dumped.Heap)
 				for _, pause := range []time.Duration{0, time.Minute} {
 					s := run(t, capture.Options{PID: pid, MaxPause: pause})

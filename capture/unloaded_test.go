@@ -21,10 +21,7 @@ func TestUnloaded(t *testing.T) {
 		}
 		t.Run(jdk.String(), func(t *testing.T) {
 			pid := launch(t, jdk, "-Xmx128m", "-Xms128m", "-XX:+UseG1GC", "-XX:G1HeapRegionSize=1m", "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxTenuringThreshold=1", "-XX:MaxMetaspaceSize=64m", "-cp", classes, "Unloaded", "200")
-			dumped := run(t, capture.Options{PID: pid, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
-			if dumped.Heap == nil {
-				t.Fatal("no heap dump: ", sourceOf(t, dumped, snapshot.SourceHeapDump).Reason)
-			}
+			dumped := dump(t, pid)
 			for _, pause := range []time.Duration{0, time.Minute} {
 				s := run(t, capture.Options{PID: pid, MaxPause: pause})
 				source := sourceOf(t, s, snapshot.SourceVMStructs)

@@ -49,10 +49,7 @@ func TestVirtual(t *testing.T) {
 					return all
 				}
 				if c.pause == 0 {
-					s := run(t, capture.Options{PID: pid, Parts: []capture.Part{capture.PartConnections, capture.PartJVM, capture.PartHeap}})
-					if s.Heap == nil {
-						t.Fatal("no heap dump: ", sourceOf(t, s, snapshot.SourceHeapDump).Reason)
-					}
+					s := dump(t, pid)
 					if jdk.Feature >= dumped {
 						want = holdings(s.Heap)
 					} else if fates := fates(s.Heap); fates[snapshot.FateUnattributed] != count || !slices.ContainsFunc(s.Heap.Warnings, func(w string) bool { return strings.Contains(w, "virtual threads") }) {

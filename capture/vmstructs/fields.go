@@ -79,11 +79,7 @@ func (j *jvm) loadFields(ks []*klass) error {
 				k.own = append(k.own, field)
 			}
 		}
-		fields := make([]heap.Field, len(k.own))
-		for n, f := range k.own {
-			fields[n] = f.Field
-		}
-		j.classes[k.id].Fields = fields
+		j.classes[k.id].Fields = k.instanceFields()
 	}
 	return nil
 }

@@ -94,10 +94,7 @@ func (g *graph) inHeap(address uint64) bool {
 
 // within tells whether a range lies in one run of objects.
 func (g *graph) within(address, n uint64) bool {
-	i, found := slices.BinarySearchFunc(g.runs, address, func(e extent, a uint64) int { return cmp.Compare(e.start, a) })
-	if !found {
-		i--
-	}
+	i := lastFrom(g.runs, address, (*extent).from)
 	return i >= 0 && address < g.runs[i].end && n <= g.runs[i].end-address
 }
 
@@ -259,13 +256,8 @@ func (g *graph) bodies(nodes []heap.Node) ([][]byte, error) {
 	return out, nil
 }
 
-// mirrorOf returns the class that a java.lang.Class object stands for, with its
-// fields read.
-func (g *graph) mirrorOf(n heap.Node) (*klass, bool) {
-	if int(n) >= len(g.j.klasses) {
-		// Mirrors were numbered first.
-		return nil, false
-	}
+// allMirrors are the java.lang.Class objects, with the classes that they stand for.
+func (g *graph) allMirrors() map[heap.Node]*klass {
 	if g.mirrors == nil {
 		g.mirrors = map[heap.Node]*klass{}
 		for _, k := range g.j.klasses {
@@ -274,7 +266,30 @@ func (g *graph) mirrorOf(n heap.Node) (*klass, bool) {
 			}
 		}
 	}
-	k, ok := g.mirrors[n]
+	return g.mirrors
+}
+
+// loadMirrored reads the fields of all classes that some nodes stand for at once.
+func (g *graph) loadMirrored(nodes []heap.Node) error {
+	var ks []*klass
+	for _, n := range nodes {
+		if int(n) < len(g.j.klasses) {
+			if k := g.allMirrors()[n]; k != nil && !k.loaded {
+				ks = append(ks, k)
+			}
+		}
+	}
+	return g.j.loadFields(ks)
+}
+
+// mirrorOf returns the class that a java.lang.Class object stands for, with its
+// fields read.
+func (g *graph) mirrorOf(n heap.Node) (*klass, bool) {
+	if int(n) >= len(g.j.klasses) {
+		// Mirrors were numbered first.
+		return nil, false
+	}
+	k, ok := g.allMirrors()[n]
 	if ok && !g.note(g.j.loadFields([]*klass{k})) {
 		return nil, false
 	}
@@ -409,6 +424,9 @@ func (g *graph) References(nodes []heap.Node, yield func(from heap.Node, field i
 	const most = 1 << 16
 	for len(nodes) > 0 {
 		if err := g.j.moved(); err != nil {
+			return err
+		}
+		if err := g.loadMirrored(nodes[:min(len(nodes), most)]); err != nil {
 			return err
 		}
 		n := g.batch(nodes[:min(len(nodes), most)])

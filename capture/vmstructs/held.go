@@ -41,18 +41,7 @@ func (c *copied) read(spans []span) error {
 
 // find returns the copy of a range, nil where it was not copied whole.
 func (c *copied) find(address uint64, n int) []byte {
-	i, found := slices.BinarySearchFunc(c.parts, address, func(p part, a uint64) int {
-		switch {
-		case p.start < a:
-			return -1
-		case p.start > a:
-			return 1
-		}
-		return 0
-	})
-	if !found {
-		i--
-	}
+	i := lastFrom(c.parts, address, func(p *part) uint64 { return p.start })
 	if i < 0 {
 		return nil
 	}

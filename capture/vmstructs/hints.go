@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/leakscope/leakscope/heap"
 )
@@ -30,6 +31,7 @@ type hints struct {
 	connections     map[uint64]bool    // keys of the classes of what stands for connections
 	askedFor        addressIndex       // where there was such when the old objects were searched
 	known           known              // where was asked for all of it
+	took            time.Duration      // to search all old objects for what refers to connections
 }
 
 // maxElsewhere bounds the references that are known by their place.
@@ -124,14 +126,17 @@ func (t *tenured) ask(j *jvm, addresses []uint64) {
 	}
 }
 
-// askConnections adds the old ones of what stands for connections, and has all be
-// scanned for what refers to these, or to where there may be others.
-func (t *tenured) askConnections(j *jvm) {
-	t.askedFor = addressIndex{}
+// askConnections adds the old ones of what stands for connections. With anew all old
+// objects are to be scanned for what refers to these, or to where there may be others;
+// else those alone that have not been.
+func (t *tenured) askConnections(j *jvm, anew bool) {
+	if anew {
+		t.askedFor, t.known = addressIndex{}, t.knownNow(j)
+	}
 	var addresses []uint64
 	for i := range t.stretches {
 		s := &t.stretches[i]
-		s.fresh = false
+		s.fresh = s.fresh && !anew
 		for _, h := range s.hits {
 			if t.connections[h.key] {
 				addresses = append(addresses, h.address)
@@ -139,7 +144,6 @@ func (t *tenured) askConnections(j *jvm) {
 			}
 		}
 	}
-	t.known = t.knownNow(j)
 	t.ask(j, addresses)
 }
 

@@ -66,6 +66,7 @@ func errTooMuch(what string) error {
 // names, superclasses, mirrors and sizes of objects. Arrays hang off their
 // element classes.
 func (j *jvm) loadClasses() error {
+	before := j.byPlace
 	j.byKey, j.byPlace = map[uint64]*klass{}, map[uint64]*klass{}
 	j.klasses, j.classes = nil, nil
 	j.fieldsKept, j.keys = 0, keyRange{}
@@ -95,7 +96,40 @@ func (j *jvm) loadClasses() error {
 			all, frontier = append(all, ks...), append(frontier, next...)
 		}
 	}
-	return j.addClasses(all)
+	if err := j.addClasses(all); err != nil {
+		return err
+	}
+	if err := j.keepFields(before); err != nil {
+		return err
+	}
+	return j.findVirtual()
+}
+
+// keepFields takes over what was read of the fields of classes that are still there:
+// these do not change.
+func (j *jvm) keepFields(before map[uint64]*klass) error {
+	for _, k := range j.klasses {
+		b := before[k.address]
+		if b == nil || !b.loaded || b.symbol != k.symbol || b.fields != k.fields || b.pool != k.pool || b.count != k.count || b.super != k.super || b.helper != k.helper {
+			continue
+		}
+		if err := j.keep(len(b.own) + len(b.statics)); err != nil {
+			return err
+		}
+		k.loaded = true
+		k.own, k.statics = b.own, b.statics
+		j.classes[k.id].Fields = b.instanceFields()
+	}
+	return nil
+}
+
+// instanceFields are the fields that a class declares, as heap.Class has them.
+func (k *klass) instanceFields() []heap.Field {
+	fields := make([]heap.Field, len(k.own))
+	for n, f := range k.own {
+		fields[n] = f.Field
+	}
+	return fields
 }
 
 // readKlasses reads Klass structures, and the addresses of those they lead to.
@@ -223,10 +257,7 @@ func (j *jvm) addClasses(ks []*klass) error {
 			j.classes[k.id].Super = s.id
 		}
 	}
-	if err := j.checkSupers(); err != nil {
-		return err
-	}
-	return j.findVirtual()
+	return j.checkSupers()
 }
 
 // checkSupers makes sure that every chain of superclasses ends.

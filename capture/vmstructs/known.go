@@ -49,10 +49,7 @@ const leastRegion = 1 << 20
 
 // has tells whether an address lies in it.
 func (k *known) has(address uint64) bool {
-	i, ok := slices.BinarySearchFunc(k.runs, address, func(e extent, a uint64) int { return cmp.Compare(e.start, a) })
-	if !ok {
-		i--
-	}
+	i := lastFrom(k.runs, address, (*extent).from)
 	return i >= 0 && address < k.runs[i].end
 }
 

@@ -47,9 +47,17 @@ func (t *tenured) learn(ctx context.Context, j *jvm, workers int) error {
 		return err
 	}
 	if t.partial {
-		t.askConnections(j)
+		// Of a very large heap there is time for it once.
+		begun, anew := time.Now(), true
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < searches*t.took {
+			anew = false
+		}
+		t.askConnections(j, anew)
 		if err := t.learnReferences(ctx, j, workers); err != nil {
 			return err
+		}
+		if anew && len(t.connections) > 0 {
+			t.took = time.Since(begun)
 		}
 	}
 	return t.counts(j)
@@ -83,6 +91,10 @@ func (t *tenured) between(j *jvm, v *visitor, workers int, begin, done func(work
 		return nil
 	}
 }
+
+// searches is for how many more there has to be time for old objects to be searched
+// anew for what refers to connections.
+const searches = 4
 
 // maxWaits is how many milliseconds a collection is waited for.
 const maxWaits = 500

@@ -332,7 +332,7 @@ func TestJVMStopped(t *testing.T) {
 // TestInterrupted ends a reading by its context.
 func TestInterrupted(t *testing.T) {
 	m := loadImage(t, images[0])
-	for _, n := range []int64{50, 500, 1500} {
+	for _, n := range []int64{50, 500, 1000} {
 		ctx, cancel := context.WithCancel(t.Context())
 		c := &image{mappings: m.mappings, pages: m.pages}
 		target, err := c.open()

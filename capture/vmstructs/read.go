@@ -97,7 +97,8 @@ type Reading struct {
 
 const (
 	defaultBudget = 10 * time.Second
-	maxTries      = 64
+	maxTries      = 256
+	triesAtOnce   = 4 // before a try is prepared, of a small heap
 	maxOdd        = 3 // of them that meet what is not supported
 )
 
@@ -276,7 +277,7 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 		return nil, err
 	}
 	spaces := j.spaces
-	if !j.settles && total(runs) >= leastTenured {
+	if !j.settles && (total(runs) >= leastTenured || out.Tries > triesAtOnce) {
 		j.settles, j.tenured = true, j.newTenured()
 	}
 	j.since = &before

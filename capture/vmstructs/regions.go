@@ -6,10 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 )
 
 // extent is a run of objects in the heap, one after the other.
 type extent struct{ start, end uint64 }
+
+// lastFrom returns the index of the last of some, which are by address, that begins at
+// an address or before; -1 for none.
+func lastFrom[T any](all []T, address uint64, start func(*T) uint64) int {
+	return sort.Search(len(all), func(i int) bool { return start(&all[i]) > address }) - 1
+}
+
+func (e *extent) from() uint64 { return e.start }
 
 const maxRegions = 1 << 20
 

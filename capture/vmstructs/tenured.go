@@ -118,10 +118,7 @@ const youngTag, humongousTag = 2, 4
 
 // spaceOf returns the part of the heap that an address lies in.
 func spaceOf(spaces []space, address uint64) space {
-	i, ok := slices.BinarySearchFunc(spaces, address, func(s space, a uint64) int { return cmp.Compare(s.start, a) })
-	if !ok {
-		i--
-	}
+	i := lastFrom(spaces, address, func(s *space) uint64 { return s.start })
 	if i < 0 || address >= spaces[i].end {
 		return space{}
 	}
@@ -174,10 +171,7 @@ func (t *tenured) there(spaces []space) {
 // prune drops ways and gaps that begin where nothing is known any more.
 func (t *tenured) prune() {
 	gone := func(a uint64) bool {
-		i, ok := slices.BinarySearchFunc(t.stretches, a, func(s stretch, a uint64) int { return cmp.Compare(s.start, a) })
-		if !ok {
-			i--
-		}
+		i := lastFrom(t.stretches, a, func(s *stretch) uint64 { return s.start })
 		return i < 0 || a >= t.stretches[i].end
 	}
 	t.ways = slices.DeleteFunc(t.ways, func(r settledReference) bool { return gone(r.from) })
