@@ -22,6 +22,7 @@ type hints struct {
 	scans           int                // how many had come to a scan for referrers
 	scanned         bool               // the last one had
 	forward         int                // how many objects a search forward may meet then
+	small           bool               // a scan takes no time to speak of
 	partial         bool               // tries go by hints now
 	ways            []settledReference // how walks met what they held
 	wantedReferrers addressIndex       // old objects, whose referrers are of use
@@ -74,7 +75,7 @@ func (t *tenured) rejected(err error) {
 		t.forward = min(max(4*t.forward, partialForward), maxNodes)
 	}
 	t.scanned = false
-	t.partial = t.scans >= maxScans
+	t.partial = t.scans >= maxScans && !t.small
 }
 
 // errOpen says that hints told too little.

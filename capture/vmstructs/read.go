@@ -278,7 +278,7 @@ func (t *Target) try(ctx context.Context, workers int, hold Hold, out *Reading) 
 	}
 	spaces := j.spaces
 	if !j.settles && (total(runs) >= leastTenured || out.Tries > triesAtOnce) {
-		j.settles, j.tenured = true, j.newTenured()
+		j.settles, j.tenured = true, j.newTenured(total(runs) < leastTenured)
 	}
 	j.since = &before
 	g, first, err := j.readHeap(ctx, workers, v, out)

@@ -83,8 +83,8 @@ const fullCollections = "sun.gc.collector.1.invocations"
 
 // newTenured returns nil where old objects can't be told apart, or where the JVM
 // does not tell when they move.
-func (j *jvm) newTenured() *tenured {
-	t := &tenured{seed: maphash.MakeSeed(), step: stretchSize / 2}
+func (j *jvm) newTenured(small bool) *tenured {
+	t := &tenured{hints: hints{small: small}, seed: maphash.MakeSeed(), step: stretchSize / 2}
 	switch _, tagged := j.tables.find("HeapRegion::_type", "G1HeapRegion::_type"); j.collector() {
 	case "Serial", "Parallel":
 	case "G1":
