@@ -79,7 +79,7 @@ func (j *jvm) loadFields(ks []*klass) error {
 				k.own = append(k.own, field)
 			}
 		}
-		j.classes[k.id].Fields = k.instanceFields()
+		j.classes[k.id].Fields, k.whole = k.instanceFields(), true
 	}
 	return nil
 }

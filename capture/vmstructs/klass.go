@@ -29,7 +29,8 @@ type klass struct {
 	isChunk bool // it is jdk.internal.vm.StackChunk: so do its
 	array   bool // of references
 
-	loaded  bool // own and statics are read
+	loaded  bool // own and statics are read, or are being
+	whole   bool // they are
 	own     []javaField
 	statics []javaField
 	all     []javaField // own ones, then those of the superclasses
@@ -110,13 +111,13 @@ func (j *jvm) loadClasses() error {
 func (j *jvm) keepFields(before map[uint64]*klass) error {
 	for _, k := range j.klasses {
 		b := before[k.address]
-		if b == nil || !b.loaded || b.symbol != k.symbol || b.fields != k.fields || b.pool != k.pool || b.count != k.count || b.super != k.super || b.helper != k.helper {
+		if b == nil || !b.whole || b.symbol != k.symbol || b.fields != k.fields || b.pool != k.pool || b.count != k.count || b.super != k.super || b.helper != k.helper {
 			continue
 		}
 		if err := j.keep(len(b.own) + len(b.statics)); err != nil {
 			return err
 		}
-		k.loaded = true
+		k.loaded, k.whole = true, true
 		k.own, k.statics = b.own, b.statics
 		j.classes[k.id].Fields = b.instanceFields()
 	}
