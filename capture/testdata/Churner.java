@@ -22,7 +22,8 @@ import java.util.concurrent.atomic.AtomicLong;
  * reclaimed. What it holds off the heap stays the same, but the objects that hold it lie among the others and move with
  * them. Classes are loaded and unloaded on the way. Some of it two things hold: a table of the application, and something beside a connection, which a few clients
  * close and open anew, to 127.0.0.2. Arguments: megabytes of old objects, megabytes a second of new ones, megabytes a
- * second that die young, milliseconds between two new connections (0: none).
+ * second that die young, milliseconds between two new connections (0: none), and of how many pieces of 64 KiB one has an
+ * object of a class of its own.
  */
 public final class Churner {
     static final class Session {
@@ -63,6 +64,7 @@ public final class Churner {
     static ServerSocketChannel other;
     static Node[] ring;
     static Selector selector;
+    static int strange;
     static long random = 42;
     static long number;
     static volatile Object young;
@@ -84,7 +86,7 @@ public final class Churner {
 
     /** About as many bytes as CHUNK, of all that a scan looks for and that is no allocation, and of what it does not. */
     static Node chunk(ByteBuffer of) {
-        Node last = next(64) == 0 ? new Node(null, stranger(), number) : null;
+        Node last = next(strange) == 0 ? new Node(null, stranger(), number) : null;
         for (int size = 0; size < CHUNK; ) {
             Object payload;
             int kind = next(1024);
@@ -112,6 +114,7 @@ public final class Churner {
     }
 
     public static void main(String[] args) throws Exception {
+        strange = Integer.parseInt(args[4]);
         ring = new Node[(Integer.parseInt(args[0]) << 20) / CHUNK];
         long perSecond = Long.parseLong(args[1]) << 20;
         long dying = Long.parseLong(args[2]) << 20;

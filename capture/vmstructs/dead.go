@@ -26,8 +26,14 @@ func (s *scanner) behindDead(at, last uint64) (next uint64, ok bool, err error) 
 			return next, true, nil
 		}
 	}
-	if !j.current || !spaceOf(j.spaces, at).settled() {
+	if !spaceOf(j.spaces, at).settled() {
 		return 0, false, nil
+	}
+	if !j.current {
+		h, err := s.view(at, int(j.layout.smallest()))
+		if err != nil || len(h) < int(j.layout.smallest()) || j.isClass(j.layout.headerKey(h)) {
+			return 0, false, err
+		}
 	}
 	from := at
 	if dead, err := s.looksDead(at); err != nil {
@@ -59,6 +65,32 @@ func (s *scanner) behindDead(at, last uint64) (next uint64, ok bool, err error) 
 		j.tenured.addGap(at, next)
 	}
 	return next, true, nil
+}
+
+// isClass tells whether there is a class where a header says so: one whose mirror says
+// that it is its. It may be one that was loaded since the others were read.
+func (j *jvm) isClass(key uint64) bool {
+	l := j.layout
+	klass := key
+	if l.narrowKlasses {
+		klass = l.klassBase + key<<l.klassShift
+	}
+	if klass%8 != 0 {
+		return false
+	}
+	at := klass + l.klass.mirror
+	for range 1 + map[bool]int{true: 1}[l.klass.mirrorIsHandle] {
+		next, err := j.words([]uint64{at})
+		if err != nil {
+			return errors.Is(err, ErrNotResident)
+		}
+		at = next[0]
+	}
+	back, err := j.words([]uint64{at + l.mirrorKlass})
+	if err != nil {
+		return errors.Is(err, ErrNotResident)
+	}
+	return back[0] == klass
 }
 
 // looksDead tells whether there is the header of an object whose class is not there.

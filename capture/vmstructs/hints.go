@@ -78,8 +78,12 @@ func (t *tenured) rejected(err error) {
 	t.partial = t.scans >= maxScans && !t.small
 }
 
-// errOpen says that hints told too little.
-var errOpen = errors.New("too much is left open")
+// errOpen says that hints told too little of what holds objects, errBeside of what
+// refers to connections.
+var (
+	errOpen   = errors.New("too much is left open")
+	errBeside = errors.New("too much may be held beside connections")
+)
 
 // maxOpen is the share of all bytes that may be left open where there is no time
 // to do better: garbage, for the most part.
@@ -89,24 +93,27 @@ const maxOpen = 0.2
 // tells that there is no time to do better: what is known to be held is not counted
 // then, even where a connection may be beside its holder.
 func tooOpen(r *heap.Result, late bool) error {
+	var open, held, all int64
+	for _, a := range r.Allocations {
+		switch {
+		case a.Fate == heap.FateRuntime:
+			continue
+		case a.Fate == heap.FateUnattributed && a.Holder < 0:
+			open += a.Bytes
+		case a.Fate == heap.FateUnattributed:
+			held += a.Bytes
+		}
+		all += a.Bytes
+	}
 	most := maxMoved
 	if late {
 		most = maxOpen
 	}
-	var open, all int64
-	for _, a := range r.Allocations {
-		switch a.Fate {
-		case heap.FateRuntime:
-			continue
-		case heap.FateUnattributed:
-			if a.Holder < 0 || !late {
-				open += a.Bytes
-			}
-		}
-		all += a.Bytes
-	}
-	if float64(open) > most*float64(all) {
+	switch {
+	case float64(open) > most*float64(all):
 		return fmt.Errorf("%w: what holds %d bytes of %d", errOpen, open, all)
+	case !late && float64(open+held) > most*float64(all):
+		return fmt.Errorf("%w: %d bytes of %d", errBeside, held, all)
 	}
 	return nil
 }
