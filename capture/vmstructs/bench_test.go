@@ -13,9 +13,9 @@ import (
 )
 
 // The size of the heap that BenchmarkRead reads; LEAKSCOPE_BENCH_HEAP gives
-// another as "MILLIONS,MEGABYTES,CONNECTIONS". The large one of doc/zero-pause.md
-// is 30,3200,2000.
-const benchHeap = "3,300,200"
+// another as "MILLIONS,MEGABYTES,CONNECTIONS,DROPPED,APPLICATION" (Large.java). Those
+// of doc/zero-pause.md are 30,3200,2000 and 0,0, 200,0 and 0,100 behind.
+const benchHeap = "3,300,200,20,0"
 
 // BenchmarkRead reads a server's heap from outside, beside the JVM's own class
 // histogram and heap dump of the same heap.

@@ -10,8 +10,8 @@ import java.util.List;
 
 /**
  * A server's heap for benchmarks: args are how many million small objects it
- * keeps, how many MB of byte arrays, and how many connections, each with a
- * session of four direct buffers. As many sessions as a tenth of these have been dropped and are still to be collected.
+ * keeps, how many MB of byte arrays, how many connections, each with a session of four direct buffers, how many sessions
+ * have been dropped and are still to be collected, and how many direct buffers the application holds.
  */
 public final class Large {
     static final class Cell {
@@ -31,6 +31,7 @@ public final class Large {
         SocketChannel peer;
     }
 
+    static final List<ByteBuffer> register = new ArrayList<>();
     static Cell[][] cells;
     static byte[][] blocks;
 
@@ -62,8 +63,11 @@ public final class Large {
             accepted.configureBlocking(false);
             accepted.register(selector, SelectionKey.OP_READ, session);
         }
-        for (int i = 0; i < Integer.parseInt(args[2]) / 10; i++) {
+        for (int i = 0; i < Integer.parseInt(args[3]); i++) {
             drop();
+        }
+        for (int i = 0; i < Integer.parseInt(args[4]); i++) {
+            register.add(ByteBuffer.allocateDirect(1024));
         }
         System.out.println("ready");
         while (System.in.read() >= 0) {
