@@ -206,11 +206,16 @@ func TestMarked(t *testing.T) {
 			}
 			const scrubbed, mixed = "Concurrent Rebuild Remembered Sets and Scrub Regions", "Pause Young (Mixed)"
 			before, mixedBefore := count(scrubbed), count(mixed)
-			o := c.captured(t, pid)
-			scrubs, mixes := (count(scrubbed)-before)/2, count(mixed)-mixedBefore // each is logged twice
-			t.Logf("regions were scrubbed %d times, %d mixed collections", scrubs, mixes)
-			if scrubs == 0 || len(o.tries) == 0 && many(t, 0) > 0 {
-				t.Errorf("%d of %d captures accepted while regions were scrubbed %d times", len(o.tries), c.captures, scrubs)
+			accepted, scrubs := 0, 0
+			for range 10 { // until it has happened in between
+				accepted += len(c.captured(t, pid).tries)
+				if scrubs = count(scrubbed) - before; scrubs > 0 {
+					break
+				}
+			}
+			t.Logf("regions were scrubbed %d times, %d mixed collections", scrubs/2, (count(mixed)-mixedBefore)/2) // each is logged twice
+			if scrubs == 0 || accepted == 0 && os.Getenv("LEAKSCOPE_CAPTURES") != "" {
+				t.Errorf("%d captures accepted while regions were scrubbed %d times", accepted, scrubs/2)
 			}
 		})
 	}
