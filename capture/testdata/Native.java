@@ -24,13 +24,24 @@ public final class Native {
     public static void main(String[] args) throws Exception {
         // The class path is of the root that this runs in.
         System.load(new File(System.getProperty("java.class.path"), "libnative.so").getAbsolutePath());
-        run(Integer.parseInt(args[0]));
-        overwrite(40);
+        final int count = Integer.parseInt(args[0]);
+        Thread maker = new Thread("maker") { // its stack is gone with it, and what words on it led to
+            @Override
+            public void run() {
+                try {
+                    make(count);
+                } catch (Exception e) {
+                    throw new IllegalStateException(e);
+                }
+            }
+        };
+        maker.start();
+        maker.join();
         System.out.println("READY");
         new BufferedReader(new InputStreamReader(System.in)).readLine();
     }
 
-    static void run(int count) throws Exception {
+    static void make(int count) throws Exception {
         ServerSocketChannel server = ServerSocketChannel.open();
         server.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), count);
         hold(server);
@@ -42,13 +53,5 @@ public final class Native {
             hold(session);
             release(hold(ByteBuffer.allocateDirect(3000 + i)));
         }
-    }
-
-    /** Leaves nothing of the calls before on the stack. */
-    static long overwrite(int depth) {
-        long a = depth;
-        long b = a * 31;
-        long c = b * 31;
-        return depth == 0 ? c : a + b + c + overwrite(depth - 1);
     }
 }
