@@ -56,6 +56,17 @@ func stride(n int64) int64 {
 	return max(n, 1)
 }
 
+// opened returns an image, what a reading of it says, and the JVM in it.
+func opened(t testing.TB, name string) (m *image, truth []string, target *Target) {
+	t.Helper()
+	m, truth = loadImage(t, name), loadTruth(t, name)
+	target, err := m.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, truth, target
+}
+
 // exactOrError reads an image and accepts what the undamaged one gives, and any
 // error, but no other result.
 func exactOrError(t testing.TB, m *image, truth []string) error {
@@ -221,11 +232,7 @@ func TestUnstable(t *testing.T) {
 func TestTables(t *testing.T) {
 	for _, name := range images {
 		t.Run(name, func(t *testing.T) {
-			m, truth := loadImage(t, name), loadTruth(t, name)
-			target, err := m.open()
-			if err != nil {
-				t.Fatal(err)
-			}
+			m, truth, target := opened(t, name)
 			for _, table := range []string{"Structs", "Types", "IntConstants", "LongConstants"} {
 				entry := map[string]string{"Structs": "StructEntry", "Types": "TypeEntry", "IntConstants": "IntConstantEntry", "LongConstants": "LongConstantEntry"}[table]
 				variables := map[string][]uint64{
@@ -255,11 +262,7 @@ func TestTables(t *testing.T) {
 func TestNamesMissing(t *testing.T) {
 	for _, name := range images {
 		t.Run(name, func(t *testing.T) {
-			m, truth := loadImage(t, name), loadTruth(t, name)
-			target, err := m.open()
-			if err != nil {
-				t.Fatal(err)
-			}
+			m, truth, target := opened(t, name)
 			missed := 0
 			fields := slices.DeleteFunc(slices.Sorted(maps.Keys(target.j.tables.fields)), func(full string) bool {
 				typ, _, _ := strings.Cut(full, "::")
@@ -290,11 +293,7 @@ func TestNamesMissing(t *testing.T) {
 func TestHandlesDamaged(t *testing.T) {
 	for _, name := range images {
 		t.Run(name, func(t *testing.T) {
-			m, truth := loadImage(t, name), loadTruth(t, name)
-			target, err := m.open()
-			if err != nil {
-				t.Fatal(err)
-			}
+			m, truth, target := opened(t, name)
 			j := target.j
 			global := j.tables.fields["JNIHandles::_global_handles"].at
 			storage := j.r.u64(global)
@@ -365,11 +364,7 @@ func (m *image) without(t testing.TB, text string) *image {
 func TestStructures(t *testing.T) {
 	for _, name := range images {
 		t.Run(name, func(t *testing.T) {
-			m, truth := loadImage(t, name), loadTruth(t, name)
-			target, err := m.open()
-			if err != nil {
-				t.Fatal(err)
-			}
+			m, truth, target := opened(t, name)
 			if _, err := target.Read(t.Context(), Options{}); err != nil {
 				t.Fatal(err)
 			}
