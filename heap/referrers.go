@@ -29,7 +29,7 @@ type backward struct {
 }
 
 // leaveOpen marks what may belong to a connection or not.
-func (b *backward) leaveOpen(nodes []Node) {
+func (b *backward) leaveOpen(nodes ...Node) {
 	if b.open == nil {
 		b.open = map[Node]bool{}
 	}

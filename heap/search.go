@@ -22,13 +22,11 @@ func (w *walk) walkRoots() error {
 		}
 		return nil
 	}
-	isRoot := map[Node]bool{}
+	unrooted := w.virtualThreads()
 	for _, r := range roots {
-		if w.className(r.node) == virtualThread {
-			isRoot[r.node] = true
-		}
+		delete(unrooted, r.node)
 	}
-	if err := w.noteVirtual(isRoot); err != nil {
+	if err := w.noteVirtual(unrooted); err != nil {
 		return err
 	}
 	slices.SortStableFunc(roots, func(a, b root) int { return int(a.kind) - int(b.kind) })

@@ -37,7 +37,7 @@ func (w *walk) walkSiblings() error {
 		return nil
 	}
 	if all, err := s.find(); err != nil || !all {
-		w.back.leaveOpen(s.wanting)
+		w.back.leaveOpen(s.wanting...)
 		return err
 	}
 	if w.rootsKnown {
@@ -196,7 +196,7 @@ func (s *siblings) leaveOpen() error {
 				return
 			}
 			next = append(next, to)
-			w.back.leaveOpen(next[len(next)-1:])
+			w.back.leaveOpen(to)
 		})
 		if err != nil {
 			return err

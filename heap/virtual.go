@@ -1,17 +1,27 @@
 package heap
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// virtualThreads returns the virtual threads that there are.
+func (w *walk) virtualThreads() map[Node]bool {
+	threads := map[Node]bool{}
+	for _, n := range w.objects[roleThread] {
+		if w.className(n) == virtualThread {
+			threads[n] = true
+		}
+	}
+	return threads
+}
 
 // noteVirtual finds out whether a heap dump lacks what the frames of virtual threads
 // refer to: those of JDK 21 have no root for a virtual thread that waits
 // (JDK-8299426). Nothing can be said to be garbage then.
-func (w *walk) noteVirtual(roots map[Node]bool) error {
-	var threads []Node
-	for _, n := range w.objects[roleThread] {
-		if w.className(n) == virtualThread && !roots[n] {
-			threads = append(threads, n)
-		}
-	}
+func (w *walk) noteVirtual(unrooted map[Node]bool) error {
+	threads := slices.Sorted(maps.Keys(unrooted))
 	states, ok, err := w.columnsOf(threads, "state")
 	if err != nil {
 		return err

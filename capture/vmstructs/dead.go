@@ -71,26 +71,24 @@ func (s *scanner) behindDead(at, last uint64) (next uint64, ok bool, err error) 
 // that it is its. It may be one that was loaded since the others were read.
 func (j *jvm) isClass(key uint64) bool {
 	l := j.layout
-	klass := key
-	if l.narrowKlasses {
-		klass = l.klassBase + key<<l.klassShift
-	}
+	klass := l.klassAt(key)
 	if klass%8 != 0 {
 		return false
 	}
-	at := klass + l.klass.mirror
-	for range 1 + map[bool]int{true: 1}[l.klass.mirrorIsHandle] {
-		next, err := j.words([]uint64{at})
+	// From the Klass to its mirror, by a handle or not, and back.
+	ways := []uint64{l.klass.mirror, l.mirrorKlass}
+	if l.klass.mirrorIsHandle {
+		ways = []uint64{l.klass.mirror, 0, l.mirrorKlass}
+	}
+	at := klass
+	for _, offset := range ways {
+		next, err := j.words([]uint64{at + offset})
 		if err != nil {
 			return errors.Is(err, ErrNotResident)
 		}
 		at = next[0]
 	}
-	back, err := j.words([]uint64{at + l.mirrorKlass})
-	if err != nil {
-		return errors.Is(err, ErrNotResident)
-	}
-	return back[0] == klass
+	return at == klass
 }
 
 // looksDead tells whether there is the header of an object whose class is not there.

@@ -246,7 +246,7 @@ func (g *graph) bodies(nodes []heap.Node) ([][]byte, error) {
 		return nil, err
 	}
 	for i, n := range nodes {
-		if sizes[i] > 0 && g.j.layout.headerKey(out[i]) != g.j.layout.klassKey(g.j.klasses[g.Class(n)].address) {
+		if sizes[i] > 0 && g.j.layout.headerKey(out[i]) != g.j.keyOf(g.Class(n)) {
 			if t := g.j.tenured; t != nil {
 				t.forget(g.nodes[n])
 			}

@@ -102,33 +102,41 @@ func (j *jvm) blocksOf(storage, array uint64) (blocks [][]uint64, ok bool) {
 		return nil, false
 	}
 	const size = placesInBlock + 1 + ownerWords
-	at := make([]uint64, 0, size*len(listed))
-	for _, b := range listed {
-		if b == 0 || b%8 != 0 {
-			return nil, false
-		}
-		for i := range uint64(size) {
-			at = append(at, b+8*i)
-		}
-	}
-	words, err := j.words(at)
-	if err != nil {
+	if slices.ContainsFunc(listed, func(b uint64) bool { return b == 0 || b%8 != 0 }) {
 		return nil, false
 	}
-	for b := range slices.Chunk(words, size) {
-		if !slices.Contains(b[placesInBlock+1:], storage) {
-			return nil, false
-		}
-		blocks = append(blocks, b)
+	if blocks, err = j.wordsFromEach(listed, size); err != nil {
+		return nil, false
 	}
-	return blocks, true
+	foreign := func(b []uint64) bool { return !slices.Contains(b[placesInBlock+1:], storage) }
+	return blocks, !slices.ContainsFunc(blocks, foreign)
 }
 
 // wordsFrom reads n words one after the other.
 func (j *jvm) wordsFrom(at uint64, n int) ([]uint64, error) {
-	all := make([]uint64, n)
-	for i := range all {
-		all[i] = at + 8*uint64(i)
+	all, err := j.wordsFromEach([]uint64{at}, n)
+	if err != nil {
+		return nil, err
 	}
-	return j.words(all)
+	return all[0], nil
+}
+
+// wordsFromEach reads n words one after the other at each of some places.
+func (j *jvm) wordsFromEach(at []uint64, n int) ([][]uint64, error) {
+	raw := make([]byte, 8*n*len(at))
+	spans := make([]span, len(at))
+	for i, a := range at {
+		spans[i] = span{a, raw[8*n*i : 8*n*(i+1)]}
+	}
+	if err := j.r.read(spans); err != nil {
+		return nil, err
+	}
+	all := make([][]uint64, len(at))
+	for i, s := range spans {
+		all[i] = make([]uint64, n)
+		for w := range all[i] {
+			all[i][w] = binary.LittleEndian.Uint64(s.into[8*w:])
+		}
+	}
+	return all, nil
 }

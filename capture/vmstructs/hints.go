@@ -58,7 +58,7 @@ func (t *tenured) remember(g *graph) {
 		t.ways = nil
 	}
 	for _, r := range g.ways {
-		t.ways = append(t.ways, settledReference{r.from, r.slot, r.to, g.j.layout.klassKey(g.j.klasses[r.class].address)})
+		t.ways = append(t.ways, settledReference{r.from, r.slot, r.to, g.j.keyOf(r.class)})
 	}
 	if t.scanned = g.referrers.asked.n > 0; t.scanned {
 		t.met = g.index
@@ -74,7 +74,7 @@ func (t *tenured) rejected(err error) {
 	if errors.Is(err, errOpen) {
 		t.forward = min(max(4*t.forward, partialForward), maxNodes)
 	}
-	t.scanned = false
+	t.scanned, t.reload = false, errors.Is(err, errUnknown)
 	t.partial = t.scans >= maxScans && !t.small
 }
 
@@ -226,7 +226,7 @@ func (t *tenured) learnReferences(ctx context.Context, j *jvm, workers int) erro
 // settle returns references as they are kept from one try to the next.
 func (t *tenured) settle(j *jvm, hits []hit) (out []settledReference) {
 	for _, h := range hits {
-		out = append(out, settledReference{h.from, h.slot, h.to, j.layout.klassKey(j.klasses[h.id].address)})
+		out = append(out, settledReference{h.from, h.slot, h.to, j.keyOf(h.id)})
 	}
 	return out
 }

@@ -131,6 +131,17 @@ func (l *layout) klassKey(address uint64) uint64 {
 	return (address - l.klassBase) >> l.klassShift
 }
 
+// klassAt is the address of the Klass that a key stands for.
+func (l *layout) klassAt(key uint64) uint64 {
+	if !l.narrowKlasses {
+		return key
+	}
+	return l.klassBase + key<<l.klassShift
+}
+
+// keyOf is what the headers of a class's objects say.
+func (j *jvm) keyOf(c heap.ClassID) uint64 { return j.layout.klassKey(j.klasses[c].address) }
+
 // headerSize is how many bytes of an object tell its class and, of an array,
 // its length.
 func (l *layout) headerSize() int {

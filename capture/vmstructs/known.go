@@ -14,7 +14,7 @@ type known struct {
 	elsewhere reach    // parts of the heap where there is something else, or may be soon
 }
 
-// known takes what stretches there are, and large objects, which are none of
+// knownNow takes what stretches there are, and large objects, which are none of
 // connections.
 func (t *tenured) knownNow(j *jvm) known {
 	k := known{}
@@ -55,6 +55,5 @@ func (k *known) has(address uint64) bool {
 
 // mayMiss tells by a reference's token whether it may lead elsewhere: mostly no.
 func (k *known) mayMiss(l *layout, token uint32) bool {
-	part := token >> l.partShift
-	return k.elsewhere[part/64%reachWords]>>(part%64)&1 != 0
+	return k.elsewhere.has(l, token)
 }

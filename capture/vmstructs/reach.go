@@ -40,6 +40,11 @@ func (r *reach) add(l *layout, token uint32) {
 	r[part/64%reachWords] |= 1 << (part % 64)
 }
 
+func (r *reach) has(l *layout, token uint32) bool {
+	part := token >> l.partShift
+	return r[part/64%reachWords]>>(part%64)&1 != 0
+}
+
 func (r *reach) meets(other *reach) bool {
 	for i := range r {
 		if r[i]&other[i] != 0 {

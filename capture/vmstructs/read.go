@@ -148,7 +148,6 @@ func (t *Target) Read(ctx context.Context, o Options) (*Reading, error) {
 		}
 		if t.j.tenured != nil {
 			t.j.tenured.rejected(err)
-			t.j.tenured.reload = errors.Is(err, errUnknown)
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err

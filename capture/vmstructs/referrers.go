@@ -130,7 +130,7 @@ func (g *graph) ConnectionReferrers(set []heap.Node, yield func(from heap.Node, 
 	if t != nil {
 		t.connections = map[uint64]bool{}
 		for _, n := range set {
-			t.connections[g.j.layout.klassKey(g.j.klasses[g.classOf[n]].address)] = true
+			t.connections[g.j.keyOf(g.classOf[n])] = true
 		}
 	}
 	again := !g.rescan && !slices.ContainsFunc(set, func(n heap.Node) bool { return !g.SoughtBefore(n) })
@@ -160,12 +160,12 @@ func (g *graph) ConnectionReferrers(set []heap.Node, yield func(from heap.Node, 
 	all = ok && !gone && g.searched && !slices.ContainsFunc(addresses, func(a uint64) bool {
 		return t.known.has(a) && t.wantedReferrers.get(a) == heap.None
 	})
-	if !again {
-		if err := g.Referrers(set, yield); err != nil && !errors.Is(err, heap.ErrPartial) {
-			return nil, false, err
-		}
+	if again {
+		moved = append(moved, found...)
+	} else if err := g.Referrers(set, yield); err != nil && !errors.Is(err, heap.ErrPartial) { // those too
+		return nil, false, err
 	}
-	return unsure, all, g.yieldReferences(append(found, moved...), yield)
+	return unsure, all, g.yieldReferences(moved, yield)
 }
 
 // changed tells of references to connections that lead elsewhere now which objects
@@ -218,7 +218,15 @@ func (g *graph) referrersByPlace(addresses []uint64) (found []reference, ok bool
 
 // slots reads the references at n places.
 func (g *graph) slots(n int, at func(int) uint64) ([]uint64, error) {
-	width := g.j.layout.oopSize()
+	to, err := g.scalars(n, at, g.j.layout.oopSize())
+	for i := range to {
+		to[i] = g.j.layout.decode(to[i])
+	}
+	return to, err
+}
+
+// scalars reads a number of so many bytes, 8 at the most, at each of n places.
+func (g *graph) scalars(n int, at func(int) uint64, width int) ([]uint64, error) {
 	raw := make([]byte, 8*n)
 	spans := make([]span, n)
 	for i := range spans {
@@ -227,11 +235,11 @@ func (g *graph) slots(n int, at func(int) uint64) ([]uint64, error) {
 	if err := g.read(spans); err != nil {
 		return nil, err
 	}
-	to := make([]uint64, n)
-	for i := range to {
-		to[i] = g.j.layout.decode(binary.LittleEndian.Uint64(raw[8*i:]))
+	values := make([]uint64, n)
+	for i := range values {
+		values[i] = binary.LittleEndian.Uint64(raw[8*i:])
 	}
-	return to, nil
+	return values, nil
 }
 
 // RecallReferrers yields references to a node of the set that a scan of an

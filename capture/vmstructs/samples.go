@@ -100,7 +100,7 @@ func (t *tenured) add(j *jvm, f *found, run extent) {
 			samples: slices.Clone(f.samples[from.samples:to.samples]),
 		}
 		for _, h := range f.hits[from.hits:to.hits] {
-			s.hits = append(s.hits, settledHit{h.from, j.layout.klassKey(j.klasses[h.id].address)})
+			s.hits = append(s.hits, settledHit{h.from, j.keyOf(h.id)})
 		}
 		if len(t.stretches) < maxStretches && (!t.mixed || s.telling()) {
 			t.stretches = append(t.stretches, s)

@@ -50,6 +50,10 @@ func (j *jvm) findVirtual() error {
 		return nil
 	}
 	v.chunk.isChunk, v.start = true, uint32(v.chunk.helper)&^7
+	ks := []*klass{v.thread, v.continuation, v.chunk}
+	if err := j.loadFields(slices.DeleteFunc(ks, func(k *klass) bool { return k == nil })); err != nil {
+		return err
+	}
 	var size, sp javaField
 	for _, f := range []struct {
 		of   *klass
@@ -113,22 +117,11 @@ func (g *graph) virtualThreads() (alive []uint64, err error) {
 
 // fieldOf reads a field of objects of one class.
 func (g *graph) fieldOf(objects []uint64, f javaField) ([]uint64, error) {
-	width := g.j.layout.width(f.Type)
-	raw := make([]byte, 8*len(objects))
-	spans := make([]span, len(objects))
-	for i, a := range objects {
-		spans[i] = span{a + uint64(f.offset), raw[8*i : 8*i+width]}
+	at := func(i int) uint64 { return objects[i] + uint64(f.offset) }
+	if f.Type == heap.Object {
+		return g.slots(len(objects), at)
 	}
-	if err := g.read(spans); err != nil {
-		return nil, err
-	}
-	values := make([]uint64, len(objects))
-	for i := range values {
-		if values[i] = binary.LittleEndian.Uint64(raw[8*i:]); f.Type == heap.Object {
-			values[i] = g.j.layout.decode(values[i])
-		}
-	}
-	return values, nil
+	return g.scalars(len(objects), at, g.j.layout.width(f.Type))
 }
 
 // frames returns what is in use of the stacks of virtual threads that are not
